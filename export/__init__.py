@@ -1,0 +1,1 @@
+"""Model to graph to verified bundle; torch lives here."""

@@ -1,0 +1,194 @@
+"""Turn a loaded model and a resolved head into the module that is traced.
+
+The classifier of a checkpoint is found by its structure: a small table of recipes, first match
+wins. Each maps float32 ``[..., hidden]`` to ``[..., num_labels]``, so that it can follow any
+pooling method, under padding on either side (the models' own forwards read position 0).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..poolers.architectures import OFFSET_POSITION_FAMILIES
+from ..poolers.heads import Step
+from ..poolers.pooler import Pooler
+from ..poolers.spec import HeadStep, PoolingSpec
+from .errors import ExportError, SourceError
+from .source import Source
+
+
+class AdaptedModel(nn.Module):
+    """Backbone and pooling head in one module; its ``forward`` is the graph."""
+
+    def __init__(self, backbone: PreTrainedModel, pooler: Pooler) -> None:
+        """Compose a backbone with its head; input names follow from the backbone's signature."""
+        super().__init__()
+        self.backbone = backbone
+        self.pooler = pooler
+        self.config = backbone.config
+        self.input_names = input_names(backbone)
+        self._takes_positions = "position_ids" in inspect.signature(backbone.forward).parameters
+        offset = self.config.model_type in OFFSET_POSITION_FAMILIES
+        self._position_offset = int(self.config.pad_token_id) if offset else None
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Compute the graph outputs.
+
+        Args:
+            input_ids: int64 ``[batch_size, sequence_length]``.
+            attention_mask: int64, same shape; 1 for tokens, 0 for padding on either side.
+            token_type_ids: int64, same shape, for models that have segments.
+        """
+        extra: dict[str, Tensor] = {}
+        if token_type_ids is not None:
+            extra["token_type_ids"] = token_type_ids
+        if self._takes_positions:
+            extra["position_ids"] = self._positions(input_ids, attention_mask)
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **extra).last_hidden_state
+        outputs: dict[str, Tensor] = self.pooler(hidden, attention_mask)
+        return outputs
+
+    def _positions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Positions counted over real tokens, so that left padding does not shift them."""
+        if self._position_offset is None:
+            return (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+        # RoBERTa counts tokens that are not the pad token, from pad_token_id + 1; the mask is
+        # multiplied in because a host may pad with another id.
+        counted = attention_mask * (input_ids != self._position_offset).to(attention_mask.dtype)
+        return counted.cumsum(dim=1) * counted + self._position_offset
+
+
+class _AsFirstToken(nn.Module):
+    """Apply a head that reads ``[:, 0]`` of a sequence to vectors ``[..., hidden]``."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        rows = vectors.reshape(-1, 1, vectors.shape[-1])
+        result: Tensor = self.head(rows)
+        return result.reshape(*vectors.shape[:-1], result.shape[-1])
+
+
+def _score(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """Decoders: ``score``."""
+    head = getattr(model, "score", None)
+    return head if isinstance(head, nn.Module) else None
+
+
+def _per_token(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """Token classification: ``classifier`` on every token, after ModernBERT's ``head`` if there is one."""
+    if not type(model).__name__.endswith("ForTokenClassification") or not isinstance(
+        getattr(model, "classifier", None), nn.Linear
+    ):
+        return None
+    head = getattr(model, "head", None)
+    return nn.Sequential(head, model.classifier) if isinstance(head, nn.Module) else model.classifier
+
+
+def _pre_classifier(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """DistilBERT: ``pre_classifier`` -> ReLU -> ``classifier``."""
+    if isinstance(getattr(model, "pre_classifier", None), nn.Linear):
+        return nn.Sequential(model.pre_classifier, nn.ReLU(), model.classifier)
+    return None
+
+
+def _prediction_head(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """ModernBERT: ``head`` -> ``classifier``."""
+    head = getattr(model, "head", None)
+    if isinstance(head, nn.Module) and isinstance(getattr(model, "classifier", None), nn.Linear):
+        return nn.Sequential(head, model.classifier)
+    return None
+
+
+def _bert_pooler(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """BERT: the base model's ``pooler`` (dense, tanh) -> ``classifier``."""
+    pooler = getattr(base, "pooler", None)
+    if isinstance(getattr(pooler, "dense", None), nn.Linear) and isinstance(
+        getattr(model, "classifier", None), nn.Linear
+    ):
+        return nn.Sequential(_AsFirstToken(pooler), model.classifier)
+    return None
+
+
+def _classification_head(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """RoBERTa, XLM-R, MPNet, ELECTRA: a ``classifier`` module that reads the first token."""
+    head = getattr(model, "classifier", None)
+    if isinstance(getattr(head, "dense", None), nn.Linear) and isinstance(getattr(head, "out_proj", None), nn.Linear):
+        return _AsFirstToken(head)
+    return None
+
+
+RECIPES: tuple[Callable[[PreTrainedModel, nn.Module], nn.Module | None], ...] = (
+    _score,
+    _per_token,
+    _pre_classifier,
+    _prediction_head,
+    _bert_pooler,
+    _classification_head,
+)
+
+
+def find_classifier(model: PreTrainedModel) -> nn.Module:
+    """Return the checkpoint's classifier as a module over vectors.
+
+    Raises:
+        ExportError: no recipe fits; the message names the class and its modules.
+    """
+    base = model.base_model
+    for recipe in RECIPES:
+        head = recipe(model, base)
+        if head is not None:
+            return head.to(torch.float32)
+    own = [name for name, _ in model.named_children()]
+    raise ExportError(f"{type(model).__name__}: no known classification head among its modules {own}")
+
+
+def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedModel:
+    """Compose backbone and head.
+
+    Raises:
+        ExportError: an unknown classification head.
+        SourceError: the weights of a head module are missing.
+    """
+    if spec.num_labels is None:
+        pooler = Pooler(spec, [Step(step, step_weights(source, step)) for step in spec.steps])
+        backbone = model
+    else:
+        pooler = Pooler(spec, classifier=find_classifier(model))
+        backbone = model.base_model
+    return AdaptedModel(backbone, pooler).eval()
+
+
+def step_weights(source: Source, step: HeadStep) -> dict[str, Tensor]:
+    """Read the tensors of a sentence-transformers module.
+
+    Raises:
+        SourceError: its folder has no weight file.
+    """
+    if step.kind == "normalize":
+        return {}
+    folder = source.folder / step.path
+    if (folder / "model.safetensors").is_file():
+        return load_file(folder / "model.safetensors")
+    if (folder / "pytorch_model.bin").is_file():
+        tensors: dict[str, Tensor] = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+        return tensors
+    raise SourceError(f"{folder} has neither model.safetensors nor pytorch_model.bin; its {step.kind} needs weights")
+
+
+def input_names(backbone: PreTrainedModel) -> tuple[str, ...]:
+    """Graph inputs in contract order; segments only where the model embeds more than one."""
+    names = ("input_ids", "attention_mask")
+    takes_types = "token_type_ids" in inspect.signature(backbone.forward).parameters
+    has_types = int(getattr(backbone.config, "type_vocab_size", 0) or 0) > 1
+    return (*names, "token_type_ids") if takes_types and has_types else names

@@ -1,0 +1,168 @@
+"""The oracle of the parity gate: one unpadded text at a time, pooled by definition in float64.
+
+Written apart from ``poolers/methods.py`` and ``heads.py`` on purpose. It has no masks, no padding
+and no batch, so a mistake there cannot be repeated here; encoder classifiers go through the
+model's own Hugging Face ``forward``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from ..poolers.architectures import FAMILY_POOLING
+from ..poolers.spec import HeadStep, PoolingSpec, PoolingType
+from .adapters import find_classifier, input_names, step_weights
+from .quiet import quiet
+from .source import Source
+
+Array = np.ndarray
+
+POOLED: dict[PoolingType, Callable[[Array], Array]] = {
+    "LAST": lambda states: states[-1],
+    "CLS": lambda states: states[0],
+    "MEAN": lambda states: states.mean(axis=0),
+    "MAX": lambda states: states.max(axis=0),
+    "MEAN_SQRT_LEN": lambda states: states.sum(axis=0) / np.sqrt(len(states)),
+    "WEIGHTED_MEAN": lambda states: np.average(states, axis=0, weights=np.arange(1, len(states) + 1)),
+    "ALL": lambda states: states,
+    "STEP": lambda states: states,
+}
+
+
+def _gelu(x: Array) -> Array:
+    values = torch.from_numpy(x)
+    result: Array = (0.5 * values * (1.0 + torch.erf(values / 2**0.5))).numpy()
+    return result
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def _softmax(x: Array) -> Array:
+    shifted = np.exp(x - x.max(axis=-1, keepdims=True))
+    result: Array = shifted / shifted.sum(axis=-1, keepdims=True)
+    return result
+
+
+def _unit(x: Array) -> Array:
+    result: Array = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+    return result
+
+
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "identity": lambda x: x,
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0.0),
+    "gelu": _gelu,
+    "silu": lambda x: x * _sigmoid(x),
+    "sigmoid": _sigmoid,
+    "softmax": _softmax,
+    "normalize": _unit,
+}
+
+
+@dataclass
+class Reference:
+    """A loaded model with its head, answered text by text."""
+
+    source: Source
+    model: PreTrainedModel
+    spec: PoolingSpec
+    _weights: dict[str, dict[str, Array]] = field(default_factory=dict)
+
+    def outputs(self, ids: Sequence[int], type_ids: Sequence[int]) -> dict[str, Array]:
+        """Compute one text's outputs.
+
+        Args:
+            ids: its token ids, no padding.
+            type_ids: its segment ids.
+
+        Returns:
+            The main outputs of the graph contract without the batch axis, float64.
+        """
+        spec = self.spec
+        if spec.num_labels is not None:
+            values = self._labels(ids, type_ids)
+            return {"rewards": values} if spec.convert == "reward" else self._classified(values)
+        states = self._hidden(self.model, ids, type_ids)
+        if spec.convert == "reward":
+            return {"rewards": states}
+        pooled = np.concatenate([POOLED[kind](states) for kind in spec.pooling], axis=-1)
+        vector = self._project(pooled)
+        name = "token_embeddings" if spec.is_token_level else "sentence_embedding"
+        return {name: _unit(vector) if spec.use_activation else vector, "last_hidden_state": states}
+
+    def _classified(self, logits: Array) -> dict[str, Array]:
+        spec = self.spec
+        calibrated = (logits - (spec.logit_mean or 0.0)) / (spec.logit_sigma or 1.0)
+        return {"logits": logits, "probs": FUNCTIONS[spec.activation](calibrated)}
+
+    def _labels(self, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
+        if self._is_native():
+            with torch.no_grad(), quiet():
+                return _numpy(self.model(**self._inputs(self.model.base_model, ids, type_ids)).logits[0])
+        states = self._hidden(self.model.base_model, ids, type_ids)
+        pooled = np.concatenate([POOLED[kind](states) for kind in self.spec.pooling], axis=-1)
+        with torch.no_grad():
+            rows = torch.from_numpy(np.atleast_2d(pooled).astype(np.float32))
+            values = _numpy(find_classifier(self.model)(rows))
+        return values if self.spec.is_token_level else values[0]
+
+    def _is_native(self) -> bool:
+        """Whether the class's own forward pools as the head does.
+
+        Decoders pick the last token that is not the pad *id*, which differs from the last token
+        where a text ends in it (tokenizers that append it as end of text), so they are composed.
+        """
+        family = self.source.files.model_type
+        if type(self.model).__name__.endswith("ForTokenClassification"):
+            return self.spec.pooling == ("ALL",)
+        native = str(self.source.files.config.get("classifier_pooling") or FAMILY_POOLING.get(family, "")).upper()
+        return self.spec.pooling == (native,)
+
+    def _hidden(self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
+        with torch.no_grad(), quiet():
+            return _numpy(backbone(**self._inputs(backbone, ids, type_ids)).last_hidden_state[0])
+
+    def _inputs(
+        self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int]
+    ) -> dict[str, torch.Tensor]:
+        rows = {"input_ids": torch.tensor([list(ids)]), "token_type_ids": torch.tensor([list(type_ids)])}
+        rows["attention_mask"] = torch.ones_like(rows["input_ids"])
+        return {name: rows[name] for name in input_names(backbone)}  # type: ignore[arg-type]
+
+    def _project(self, vectors: Array) -> Array:
+        for step in self.spec.steps:
+            vectors = self._step(step, vectors)
+        return vectors
+
+    def _step(self, step: HeadStep, vectors: Array) -> Array:
+        if step.kind == "normalize":
+            return _unit(vectors)
+        if step.path not in self._weights:
+            tensors = step_weights(self.source, step)
+            self._weights[step.path] = {key.rsplit(".", 1)[-1]: _numpy(value) for key, value in tensors.items()}
+        weights = self._weights[step.path]
+        if step.kind == "layer_norm":
+            centred = vectors - vectors.mean(axis=-1, keepdims=True)
+            scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)  # torch's default epsilon
+            result: Array = scaled * weights["weight"] + weights["bias"]
+            return result
+        projected = vectors @ weights["weight"].T + weights.get("bias", np.zeros(1))
+        return FUNCTIONS[step.activation](projected)
+
+
+def _numpy(tensor: torch.Tensor) -> Array:
+    result: Array = tensor.detach().to(torch.float64).numpy()
+    return result
+
+
+def primary_output(expected: Mapping[str, Array]) -> str:
+    """The output the parity bars are about: the first of the contract's order."""
+    return next(iter(expected))

@@ -1,0 +1,85 @@
+"""What the user asked to export: one frozen record, checked before any work begins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..poolers.errors import ConfigError
+from ..poolers.spec import CONVERTS, RUNNERS, PoolerConfig
+from ..runtime.options import option
+
+MIN_OPSET, MAX_OPSET = 18, 23
+
+
+def parse_json_object(text: str) -> dict[str, Any]:
+    """Read a JSON object from the command line.
+
+    Raises:
+        ValueError: not JSON, or not an object.
+    """
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected a JSON object, {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """Options of an export. Each declared option is also a command-line flag.
+
+    Attributes:
+        model: checkpoint folder or Hub id.
+        output: bundle folder to write; ``None`` names it after the model, in the working folder.
+    """
+
+    model: str
+    output: Path | None = None
+    convert: str = option("auto", choices=CONVERTS, help="Adapter: what the pooling head should answer.")
+    runner: str = option("auto", choices=RUNNERS, help="vLLM's runner; pooling treats any model as a pooling model.")
+    pooler_config: Mapping[str, Any] | None = option(
+        None,
+        parse=parse_json_object,
+        metavar="JSON",
+        help='Override the head, for example \'{"pooling_type": "LAST"}\'.',
+    )
+    hf_overrides: Mapping[str, Any] | None = option(
+        None, parse=parse_json_object, metavar="JSON", help="Override keys of the model's config.json."
+    )
+    revision: str | None = option(None, metavar="REV", help="Hub revision: branch, tag or commit.")
+    opset: int = option(20, parse=int, metavar="N", help=f"ONNX opset, {MIN_OPSET} to {MAX_OPSET}.")
+    max_model_len: int | None = option(
+        None, parse=int, metavar="N", help="Longest input in tokens (lower than the model's)."
+    )
+    trust_remote_code: bool = option(False, help="Run the checkpoint's own Python code while exporting.")
+    force: bool = option(False, help="Replace an existing bundle, once the new one is complete.")
+    allow_mismatch: bool = option(False, help="Write the bundle even if it misses the parity bars.")
+
+    def __post_init__(self) -> None:
+        """Refuse conflicting or impossible options.
+
+        Raises:
+            ConfigError: the message names the option.
+        """
+        for name, valid in (("convert", CONVERTS), ("runner", RUNNERS)):
+            if getattr(self, name) not in valid:
+                raise ConfigError(f"{name} must be one of {', '.join(valid)}, got {getattr(self, name)!r}")
+        if not MIN_OPSET <= self.opset <= MAX_OPSET:
+            raise ConfigError(f"opset must be in [{MIN_OPSET}, {MAX_OPSET}], got {self.opset}")
+        if self.max_model_len is not None and self.max_model_len < 1:
+            raise ConfigError(f"max_model_len must be at least 1, got {self.max_model_len}")
+        self.user_pooler()
+
+    def user_pooler(self) -> PoolerConfig:
+        """The parsed ``pooler_config``.
+
+        Raises:
+            ConfigError: unknown key or wrong type.
+        """
+        return PoolerConfig.parse(self.pooler_config)

@@ -1,0 +1,214 @@
+"""The parity gate: the runtime users run, against the reference, before anything is written.
+
+Protocol and bars: ``docs/design.md`` section 7. Every sample is answered alone, in ragged
+batches, and with 0, 7 and 64 padded positions on either side; a missed bar fails the export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..runtime.engine import Engine
+from ..runtime.manifest import Precision
+from .errors import ParityError
+from .reference import Reference
+from .samples import Sample
+
+Array = np.ndarray
+Progress = Callable[[int], object]
+
+_EXTRA_PADDING = (0, 7, 64)
+_PADDED_SAMPLES = 8
+_NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What a precision must reach. ``max_abs`` is absolute up to magnitude 1 and relative above."""
+
+    max_abs: float | None
+    min_cosine: float
+
+
+BARS: dict[Precision, Bars] = {
+    "fp32": Bars(max_abs=1e-4, min_cosine=0.99999),
+    "fp16": Bars(max_abs=None, min_cosine=0.999),
+    "bf16": Bars(max_abs=None, min_cosine=0.999),
+    "int8": Bars(max_abs=None, min_cosine=0.98),
+}
+
+
+def verify(
+    reference: Reference, engine: Engine, samples: Sequence[Sample], progress: Progress | None = None
+) -> tuple[dict[str, Any], list[dict[str, Array]]]:
+    """Compare the engine with the reference.
+
+    Args:
+        reference: the oracle.
+        engine: the runtime, opened on the bundle under test.
+        samples: inputs.
+        progress: called with the number of samples just answered by the reference.
+
+    Returns:
+        The report stored in the manifest (``passed``, figures per case, the bars), and the
+        reference's outputs in sample order.
+    """
+    expected: list[dict[str, Array]] = []
+    for sample in samples:
+        expected.append(reference.outputs(sample.encoded.ids, sample.encoded.type_ids))
+        if progress is not None:
+            progress(1)
+    names = [name for name in engine.session.output_names if name in expected[0]]
+    encoded = [sample.encoded for sample in samples]
+    cases = {
+        "alone": [engine.run([item], names)[0] for item in encoded],
+        "batched": engine.run(encoded, names),
+    }
+    report: dict[str, Any] = {"precision": engine.session.precision, "samples": len(samples)}
+    report["longest_tokens"] = max(len(item) for item in encoded)
+    report["cases"] = {case: _compare(names, expected, answers) for case, answers in cases.items()}
+    report["cases"]["padded"] = _padded(engine, names, samples, expected)
+    report["batch_invariance"] = max(
+        _difference(alone[names[0]], batched[names[0]])
+        for alone, batched in zip(cases["alone"], cases["batched"], strict=True)
+    )
+    report["neighbour_overlap"] = _neighbour_overlap(names[0], expected, cases["batched"])
+    report["empty_row_finite"] = _empty_row_is_finite(engine, names)
+    _judge(report, BARS[engine.session.precision])
+    return report, expected
+
+
+def require_parity(report: dict[str, Any]) -> None:
+    """Fail unless the report passed.
+
+    Raises:
+        ParityError: the failures, one clause each.
+    """
+    if not report["passed"]:
+        raise ParityError(
+            f"the {report['precision']} graph disagrees with the reference: {'; '.join(report['failures'])}. "
+            "Nothing was written; --allow-mismatch writes it all the same"
+        )
+
+
+def _judge(report: dict[str, Any], bars: Bars) -> None:
+    failures = []
+    for case, figures in report["cases"].items():
+        for name, figure in figures.items():
+            if not figure["finite"]:
+                failures.append(f"{case}/{name} is not finite")
+            elif bars.max_abs is not None and figure["max_abs"] > bars.max_abs:
+                failures.append(f"{case}/{name} max-abs {figure['max_abs']:.2e} > {bars.max_abs:.0e}")
+            elif figure["min_cosine"] < bars.min_cosine:
+                failures.append(f"{case}/{name} min cosine {figure['min_cosine']:.6f} < {bars.min_cosine}")
+    if not report["empty_row_finite"]:
+        failures.append("a fully padded row is not finite")
+    report["bars"] = {"max_abs": bars.max_abs, "min_cosine": bars.min_cosine}
+    report["failures"] = failures
+    report["passed"] = not failures
+
+
+def _compare(names: Sequence[str], expected: Sequence[dict[str, Array]], found: Sequence[dict[str, Array]]) -> Any:
+    return {
+        name: _figures([(want[name], got[name]) for want, got in zip(expected, found, strict=True)]) for name in names
+    }
+
+
+def _figures(pairs: Sequence[tuple[Array, Array]]) -> dict[str, Any]:
+    finite = all(bool(np.isfinite(got).all()) for _, got in pairs)
+    cosines = np.concatenate([_cosines(want, got) for want, got in pairs])
+    return {
+        "finite": finite,
+        "max_abs": max(_difference(want, got) for want, got in pairs),
+        "min_cosine": float(cosines.min()),
+        "p01_cosine": float(np.quantile(cosines, 0.01)),
+    }
+
+
+def _difference(want: Array, got: Array) -> float:
+    if want.shape != got.shape:
+        return float("inf")
+    gap = np.abs(want - got) / np.maximum(1.0, np.abs(want))
+    return float(gap.max()) if gap.size and np.isfinite(gap).all() else (0.0 if not gap.size else float("inf"))
+
+
+def _cosines(want: Array, got: Array) -> Array:
+    """Cosines along the last axis; 1 where both vectors are zero, or where there is one number only."""
+    if want.shape != got.shape:
+        return np.array([-1.0])
+    if want.shape[-1] == 1:
+        return np.array([1.0])  # the sign of one number is not a direction; max_abs judges it
+    left, right = np.atleast_2d(want), np.atleast_2d(got).astype(np.float64)
+    norms = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
+    dots = (left * right).sum(axis=-1)
+    return np.where(norms > 1e-20, dots / np.maximum(norms, 1e-20), 1.0)
+
+
+def _padded(
+    engine: Engine, names: Sequence[str], samples: Sequence[Sample], expected: Sequence[dict[str, Array]]
+) -> Any:
+    """Feed ragged batches with extra padding on either side straight to the graph."""
+    order = sorted(range(len(samples)), key=lambda index: len(samples[index].encoded))
+    chosen = order[:: max(1, len(order) // _PADDED_SAMPLES)]
+    wants: list[dict[str, Array]] = []
+    gots: list[dict[str, Array]] = []
+    for side in ("right", "left"):
+        for extra in _EXTRA_PADDING:
+            longest = max(len(samples[index].encoded) for index in chosen)
+            length = min(longest + extra, engine.tokenizer.max_length)
+            feeds, spans = _fill(engine, [samples[index] for index in chosen], length, side)
+            values = engine.session.run(feeds, names)
+            for row, (index, span) in enumerate(zip(chosen, spans, strict=True)):
+                wants.append(expected[index])
+                gots.append({name: _own_part(values[name][row], span) for name in names})
+    return _compare(names, wants, gots)
+
+
+def _own_part(value: Array, span: slice) -> Array:
+    """Cut a token-level row to the text's own positions."""
+    return value[span] if value.ndim > 1 else value
+
+
+def _fill(engine: Engine, samples: Sequence[Sample], length: int, side: str) -> tuple[dict[str, Array], list[slice]]:
+    shape = (len(samples), length)
+    feeds = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    feeds["input_ids"][:] = engine.tokenizer.policy.pad_token_id
+    spans = []
+    for row, sample in enumerate(samples):
+        size = len(sample.encoded)
+        span = slice(0, size) if side == "right" else slice(length - size, length)
+        feeds["input_ids"][row, span] = sample.encoded.ids
+        feeds["attention_mask"][row, span] = 1
+        feeds["token_type_ids"][row, span] = sample.encoded.type_ids
+        spans.append(span)
+    return feeds, spans
+
+
+def _neighbour_overlap(name: str, expected: Sequence[dict[str, Array]], found: Sequence[dict[str, Array]]) -> float:
+    """Mean overlap of each text's nearest texts under both sets of vectors (rank agreement)."""
+    if expected[0][name].ndim != 1 or len(expected) <= _NEIGHBOURS:
+        return 1.0
+    want, got = (_nearest(np.stack([row[name] for row in rows])) for rows in (expected, found))
+    return float(np.mean([len(set(a) & set(b)) / _NEIGHBOURS for a, b in zip(want, got, strict=True)]))
+
+
+def _nearest(vectors: Array) -> Array:
+    distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    return np.argsort(distances, axis=1)[:, :_NEIGHBOURS]
+
+
+def _empty_row_is_finite(engine: Engine, names: Sequence[str]) -> bool:
+    """A batch padded to a bucket holds rows without a single token; they must not be NaN."""
+    pad = engine.tokenizer.policy.pad_token_id
+    feeds = {
+        "input_ids": np.full((2, 4), pad, np.int64),
+        "attention_mask": np.array([[1, 1, 1, 1], [0, 0, 0, 0]], np.int64),
+        "token_type_ids": np.zeros((2, 4), np.int64),
+    }
+    values = engine.session.run(feeds, names)
+    return all(bool(np.isfinite(value).all()) for value in values.values())

@@ -1,0 +1,1 @@
+"""What a pooling head is: vocabulary, configuration, resolution and torch heads."""

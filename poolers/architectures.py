@@ -1,0 +1,125 @@
+"""What an architecture name says about pooling: the suffix table, families, and per-class hooks.
+
+Source of the rules: vLLM ``config/model.py`` (suffix table), ``model_executor/models/config.py``
+(hooks) and ``layers/pooler`` (class defaults); the seed page keeps ``reward`` as a conversion.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .spec import Convert, PoolingType, Runner
+
+# First match wins, tested with `endswith`; (suffix, runner, convert).
+SUFFIXES: tuple[tuple[str, Runner, Convert], ...] = (
+    ("ForCausalLM", "generate", "none"),
+    ("ForConditionalGeneration", "generate", "none"),
+    ("ChatModel", "generate", "none"),
+    ("LMHeadModel", "generate", "none"),
+    ("ForTextEncoding", "pooling", "embed"),
+    ("EmbeddingModel", "pooling", "embed"),
+    ("ForSequenceClassification", "pooling", "classify"),
+    ("ForTokenClassification", "pooling", "classify"),
+    ("ClassificationModel", "pooling", "classify"),
+    ("ForRewardModeling", "pooling", "reward"),
+    ("RewardModel", "pooling", "reward"),
+    ("Model", "pooling", "embed"),
+)
+
+# Heads over something else than text: named here so that the refusal can say why.
+NON_TEXT_SUFFIXES: tuple[str, ...] = (
+    "ForAudioClassification",
+    "ForImageClassification",
+    "ForVideoClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+    "ForNextSentencePrediction",
+)
+
+# Bidirectional encoders: pooled at their first token when nothing else is said, as vLLM's
+# encoder classes and its Transformers backend do. Everything else keeps the convert default.
+_CLS_FAMILIES: tuple[str, ...] = (
+    "albert",
+    "bert",
+    "big_bird",
+    "camembert",
+    "convbert",
+    "data2vec-text",
+    "deberta",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "ernie",
+    "esm",
+    "eurobert",
+    "flaubert",
+    "fnet",
+    "funnel",
+    "gte",
+    "ibert",
+    "jina_embeddings_v3",
+    "layoutlm",
+    "longformer",
+    "luke",
+    "megatron-bert",
+    "mobilebert",
+    "modernbert",
+    "mpnet",
+    "mra",
+    "nezha",
+    "nomic_bert",
+    "nystromformer",
+    "rembert",
+    "roberta",
+    "roberta-prelayernorm",
+    "roc_bert",
+    "roformer",
+    "splinter",
+    "squeezebert",
+    "xlm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+    "yoso",
+)
+
+# T5 encoders have no CLS token and an untrained last one; sentence-T5 (arXiv 2108.08877) uses the mean.
+_MEAN_FAMILIES: tuple[str, ...] = ("t5", "mt5", "umt5", "longt5")
+
+FAMILY_POOLING: dict[str, PoolingType] = {
+    **dict.fromkeys(_CLS_FAMILIES, "CLS"),
+    **dict.fromkeys(_MEAN_FAMILIES, "MEAN"),
+}
+
+# Learned positions that start at `pad_token_id + 1` and are counted over real tokens only.
+OFFSET_POSITION_FAMILIES: frozenset[str] = frozenset(
+    {
+        "camembert",
+        "data2vec-text",
+        "ibert",
+        "longformer",
+        "luke",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
+)
+
+# Fields a class sets when neither sentence-transformers files nor the user did.
+HOOKS: dict[str, dict[str, Any]] = {
+    "JambaForSequenceClassification": {"use_activation": False},
+    "Qwen2ForRewardModel": {"use_activation": False},
+    "Qwen2ForProcessRewardModel": {"pooling_type": "STEP", "step_tag_id": 151651},
+    "JinaVLForRanking": {"logit_mean": 2.65},
+}
+
+
+def match_suffix(architecture: str) -> tuple[Runner, Convert] | None:
+    """Return the (runner, convert) of the first matching suffix, or ``None``."""
+    for suffix, runner, convert in SUFFIXES:
+        if architecture.endswith(suffix):
+            return runner, convert
+    return None

@@ -1,0 +1,95 @@
+"""Pooling methods as traced into the graph: hidden states and a mask to pooled vectors (torch).
+
+Every method takes ``hidden`` float32 ``[batch_size, sequence_length, hidden]`` and ``mask`` int64
+``[batch_size, sequence_length]`` (1 = token, 0 = padding, on either side) and returns float32
+``[batch_size, hidden]``; ``ALL`` and ``STEP`` return every token. A row without a single token
+yields finite numbers. Definitions: sentence-transformers ``modules/pooling.py``; vLLM
+``layers/pooler/seqwise/methods.py`` for LAST, CLS, MEAN, ALL, STEP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .spec import PoolingType
+
+Method = Callable[[Tensor, Tensor], Tensor]
+
+_MIN_COUNT = 1e-9  # sentence-transformers' guard against empty rows
+
+
+def _gather(hidden: Tensor, index: Tensor) -> Tensor:
+    """Pick one position a row: ``index`` int64 ``[batch_size]`` -> ``[batch_size, hidden]``."""
+    expanded = index.to(torch.int64).view(-1, 1, 1).expand(-1, 1, hidden.shape[-1])
+    return hidden.gather(1, expanded).squeeze(1)
+
+
+def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """CLS: the first real token (under left padding it is not at position 0)."""
+    # int32: ArgMax has no int64 kernel in onnxruntime (onnxruntime#10068).
+    return _gather(hidden, mask.to(torch.int32).argmax(dim=1))
+
+
+def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """LAST: the last real token by the mask, whichever side the padding is on."""
+    position = torch.arange(1, mask.shape[1] + 1, device=mask.device, dtype=torch.int32)
+    return _gather(hidden, (mask.to(torch.int32) * position).argmax(dim=1))
+
+
+def mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """MEAN: the average over real tokens."""
+    weights = mask.unsqueeze(-1).to(torch.float32)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=_MIN_COUNT)
+
+
+def mean_sqrt_len(hidden: Tensor, mask: Tensor) -> Tensor:
+    """MEAN_SQRT_LEN: the sum over real tokens divided by the square root of their number."""
+    weights = mask.unsqueeze(-1).to(torch.float32)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=_MIN_COUNT).sqrt()
+
+
+def weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """WEIGHTED_MEAN: real token number i (from 1) weighs i (SGPT, arXiv 2202.08904)."""
+    weights = (mask.cumsum(dim=1) * mask).unsqueeze(-1).to(torch.float32)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=_MIN_COUNT)
+
+
+def maximum(hidden: Tensor, mask: Tensor) -> Tensor:
+    """MAX: the largest value over real tokens, per feature; zeros for an empty row."""
+    kept = mask.unsqueeze(-1).to(torch.bool)
+    lowest = torch.finfo(hidden.dtype).min
+    pooled = hidden.masked_fill(~kept, lowest).amax(dim=1)
+    return pooled * kept.any(dim=1).to(hidden.dtype)
+
+
+def every_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """ALL and STEP: all tokens; the host keeps the rows (STEP: by token id)."""
+    return hidden
+
+
+METHODS: dict[PoolingType, Method] = {
+    "LAST": last_token,
+    "CLS": first_token,
+    "MEAN": mean,
+    "ALL": every_token,
+    "STEP": every_token,
+    "MAX": maximum,
+    "MEAN_SQRT_LEN": mean_sqrt_len,
+    "WEIGHTED_MEAN": weighted_mean,
+}
+
+
+def pool(hidden: Tensor, mask: Tensor, pooling: tuple[PoolingType, ...]) -> Tensor:
+    """Apply one method, or concatenate several along the last dimension, in float32.
+
+    Args:
+        hidden: any float dtype, ``[batch_size, sequence_length, hidden]``.
+        mask: int64 ``[batch_size, sequence_length]``.
+        pooling: at least one pooling type.
+    """
+    states = hidden.to(torch.float32)
+    parts = [METHODS[kind](states, mask) for kind in pooling]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

@@ -1,0 +1,1 @@
+"""Bundle to vectors, scores and rewards; no torch in here."""

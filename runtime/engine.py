@@ -1,0 +1,86 @@
+"""Encoded inputs in, rows of graph outputs out: plan, fill, run, restore the order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from .bundle import Bundle
+from .config import RuntimeConfig
+from .manifest import GraphInfo
+from .outputs import require_finite
+from .planning import Batch, plan_batches
+from .session import Session
+from .tokens import Encoded, TextTokenizer
+
+Array = np.ndarray
+Rows = dict[str, Array]
+Progress = Callable[[int], object]
+
+_SEQUENCE_AXIS = "sequence_length"
+
+
+class Engine:
+    """A loaded bundle: its tokenizer and its session. Safe to call from several threads."""
+
+    def __init__(self, bundle: Bundle, config: RuntimeConfig, max_length: int | None = None) -> None:
+        """Load tokenizer and graph.
+
+        Raises:
+            BundleError: a damaged file.
+            ProviderError: the device is not available.
+            InputError: ``max_length`` above the bundle's.
+        """
+        self.bundle = bundle
+        self.config = config
+        self.tokenizer = TextTokenizer(bundle.path("tokenizer.json"), bundle.manifest.tokenizer, max_length)
+        self.session = Session(bundle, config)
+        self._token_level = _token_level_outputs(bundle.graph(config.precision)[1])
+
+    def run(self, inputs: Sequence[Encoded], outputs: Sequence[str], progress: Progress | None = None) -> list[Rows]:
+        """Run inputs through the graph.
+
+        Args:
+            inputs: tokenized texts; none is empty.
+            outputs: graph outputs to return.
+            progress: called with the number of texts just finished.
+
+        Returns:
+            One dict a text, in input order; token-level outputs are cut to the text's own tokens.
+
+        Raises:
+            RuntimeFailure: the graph failed or answered a non-finite number.
+        """
+        results: list[Rows] = [{} for _ in inputs]
+        plan = plan_batches(
+            [len(item) for item in inputs],
+            max_tokens=self.config.max_batch_tokens,
+            max_rows=self.config.max_batch_size,
+        )
+        for batch in plan:
+            values = self.session.run(self._feeds(inputs, batch), outputs)
+            for name, value in values.items():
+                for position, row in enumerate(batch.rows):
+                    cut = value[position, : len(inputs[row])] if name in self._token_level else value[position]
+                    # Copied: a view would keep the whole padded batch alive.
+                    results[row][name] = require_finite(np.array(cut, dtype=np.float32), name)
+            if progress is not None:
+                progress(len(batch.rows))
+        return results
+
+    def _feeds(self, inputs: Sequence[Encoded], batch: Batch) -> dict[str, Array]:
+        shape = (len(batch.rows), batch.length)
+        ids = np.full(shape, self.tokenizer.policy.pad_token_id, dtype=np.int64)
+        mask = np.zeros(shape, dtype=np.int64)
+        types = np.zeros(shape, dtype=np.int64)
+        for position, row in enumerate(batch.rows):
+            item = inputs[row]
+            ids[position, : len(item)] = item.ids
+            mask[position, : len(item)] = 1
+            types[position, : len(item)] = item.type_ids
+        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def _token_level_outputs(graph: GraphInfo) -> frozenset[str]:
+    return frozenset(item.name for item in graph.outputs if len(item.shape) > 1 and item.shape[1] == _SEQUENCE_AXIS)

@@ -1,0 +1,271 @@
+"""``LLM``: vLLM's offline pooling API over an ONNX bundle.
+
+Signatures follow vLLM 0.11 (the seed page: ``embed classify score reward encode``); names that
+0.32 added are accepted beside them. Arrays are numpy, not torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..poolers.spec import TASKS, Convert, PoolerConfig, PoolingSpec, Runner, Task
+from .autoexport import bundle_for
+from .bundle import open_bundle
+from .config import RuntimeConfig
+from .engine import Engine
+from .errors import InputError
+from .options import from_env
+from .outputs import (
+    ClassificationOutput,
+    ClassificationRequestOutput,
+    EmbeddingOutput,
+    EmbeddingRequestOutput,
+    PoolingOutput,
+    PoolingRequestOutput,
+    ScoringOutput,
+    ScoringRequestOutput,
+)
+from .params import PoolingParams, check_params
+from .prompts import Prompt, parse_prompts, parse_texts
+from .requests import CallOptions, Params, Rows, UseTqdm, require_task, run
+from .scoring import cosine, pair_prompt, pair_up
+
+
+class LLM:
+    """A pooling model, opened from a bundle (or from a checkpoint, exported once into a cache).
+
+    Attributes:
+        engine: the loaded tokenizer and graph.
+        spec: the resolved pooling head.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        runner: Runner = "auto",
+        convert: Convert = "auto",
+        pooler_config: PoolerConfig | Mapping[str, Any] | None = None,
+        hf_overrides: Mapping[str, Any] | None = None,
+        trust_remote_code: bool = False,
+        revision: str | None = None,
+        max_model_len: int | None = None,
+        device: str | None = None,
+        precision: str | None = None,
+        threads: int | None = None,
+        max_batch_tokens: int | None = None,
+        max_batch_size: int | None = None,
+    ) -> None:
+        """Open a model.
+
+        Args:
+            model: bundle folder, checkpoint folder, or Hub id.
+            runner: vLLM's runner; only ``auto`` and ``pooling`` make sense here.
+            convert: adapter for a checkpoint; a bundle already has one.
+            pooler_config: head overrides for a checkpoint.
+            hf_overrides: config overrides for a checkpoint.
+            trust_remote_code: allow a checkpoint's own code, during export only.
+            revision: Hub revision of a checkpoint.
+            max_model_len: lower the longest input, in tokens.
+            device: see ``RuntimeConfig``; so are the options that follow.
+            precision: which graph of the bundle to run.
+            threads: compute threads, 0 for automatic.
+            max_batch_tokens: padded tokens a forward pass.
+            max_batch_size: texts a forward pass.
+
+        Raises:
+            BundleError: the bundle is missing, damaged, or cannot honour an export option.
+            ProviderError: the device is not available.
+            InputError: a bad option value.
+            MissingExtraError: a checkpoint was given and the export extra is not installed.
+        """
+        config = from_env(
+            RuntimeConfig,
+            device=device,
+            precision=precision,
+            threads=threads,
+            max_batch_tokens=max_batch_tokens,
+            max_batch_size=max_batch_size,
+        )
+        folder = bundle_for(
+            str(model),
+            runner="auto" if runner == "pooling" else runner,
+            convert=convert,
+            pooler_config=pooler_config,
+            hf_overrides=hf_overrides,
+            trust_remote_code=trust_remote_code,
+            revision=revision,
+        )
+        self.engine = Engine(open_bundle(folder), config, max_model_len)
+        self.spec: PoolingSpec = self.engine.bundle.manifest.pooling
+
+    def embed(
+        self,
+        prompts: Any,
+        *,
+        truncate_prompt_tokens: int | None = None,
+        use_tqdm: UseTqdm = True,
+        pooling_params: Params = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[EmbeddingRequestOutput]:
+        """Embed prompts.
+
+        Args:
+            prompts: a string, token ids, a prompt dict, or a list of these.
+            truncate_prompt_tokens: keep at most this many tokens (-1: the model's limit);
+                ``None`` makes over-long input an error.
+            use_tqdm: show a progress bar when there is more than one text; or a callable that
+                makes one.
+            pooling_params: one for all prompts, or one a prompt.
+            tokenization_kwargs: ``truncate_prompt_tokens``, ``add_special_tokens`` (vLLM 0.32's place).
+
+        Returns:
+            One output a prompt, in order.
+
+        Raises:
+            InputError: the model does not embed, or a prompt or parameter cannot be served.
+        """
+        options = CallOptions(
+            truncate_prompt_tokens=truncate_prompt_tokens, use_tqdm=use_tqdm, tokenization_kwargs=tokenization_kwargs
+        )
+        rows = run(self.engine, "embed", parse_prompts(prompts), pooling_params, options)
+        return [
+            EmbeddingRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=EmbeddingOutput(value))
+            for i, (item, value) in enumerate(rows)
+        ]
+
+    def classify(
+        self,
+        prompts: Any,
+        *,
+        truncate_prompt_tokens: int | None = None,
+        use_tqdm: UseTqdm = True,
+        pooling_params: Params = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[ClassificationRequestOutput]:
+        """Classify prompts; arguments as ``embed``. ``probs`` has one number a label."""
+        options = CallOptions(
+            truncate_prompt_tokens=truncate_prompt_tokens, use_tqdm=use_tqdm, tokenization_kwargs=tokenization_kwargs
+        )
+        rows = run(self.engine, "classify", parse_prompts(prompts), pooling_params, options)
+        return [
+            ClassificationRequestOutput(
+                request_id=str(i), prompt_token_ids=item.ids, outputs=ClassificationOutput(value)
+            )
+            for i, (item, value) in enumerate(rows)
+        ]
+
+    def reward(
+        self,
+        prompts: Any,
+        *,
+        truncate_prompt_tokens: int | None = None,
+        use_tqdm: UseTqdm = True,
+        pooling_params: Params = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[PoolingRequestOutput]:
+        """Rewards of prompts; arguments as ``embed``. ``data`` is ``[num_tokens, k]`` (STEP: ``[num_steps, k]``)."""
+        options = CallOptions(
+            truncate_prompt_tokens=truncate_prompt_tokens, use_tqdm=use_tqdm, tokenization_kwargs=tokenization_kwargs
+        )
+        rows = run(self.engine, "reward", parse_prompts(prompts), pooling_params, options)
+        return _pooling_outputs(rows)
+
+    def encode(
+        self,
+        prompts: Any,
+        pooling_params: Params = None,
+        *,
+        truncate_prompt_tokens: int | None = None,
+        use_tqdm: UseTqdm = True,
+        pooling_task: Task | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[PoolingRequestOutput]:
+        """Run any pooling task and return its array.
+
+        Args:
+            prompts: as ``embed``.
+            pooling_params: as ``embed``.
+            truncate_prompt_tokens: as ``embed``.
+            use_tqdm: as ``embed``.
+            pooling_task: ``embed``, ``classify``, ``reward``, ``token_embed``, ``token_classify`` or
+                ``encode`` (token states as they are); ``None`` takes the model's primary task.
+            tokenization_kwargs: as ``embed``.
+
+        Raises:
+            InputError: as ``embed``; or an unknown task.
+        """
+        task = pooling_task or self.spec.tasks[0]
+        if task not in TASKS or task == "score":
+            valid = [name for name in TASKS if name != "score"]
+            raise InputError(f"pooling_task must be one of {valid}, got {task!r}")
+        options = CallOptions(
+            truncate_prompt_tokens=truncate_prompt_tokens, use_tqdm=use_tqdm, tokenization_kwargs=tokenization_kwargs
+        )
+        rows = run(self.engine, task, parse_prompts(prompts), pooling_params, options)
+        return _pooling_outputs(rows)
+
+    def score(
+        self,
+        data_1: Any,
+        data_2: Any,
+        /,
+        *,
+        truncate_prompt_tokens: int | None = None,
+        use_tqdm: UseTqdm = True,
+        pooling_params: PoolingParams | None = None,
+        tokenization_kwargs: Mapping[str, Any] | None = None,
+    ) -> list[ScoringRequestOutput]:
+        """Score pairs of texts: 1:1, 1:N or N:N.
+
+        A cross-encoder (one label) reads the pair as one input; an embedding model answers the
+        cosine of the two vectors.
+
+        Raises:
+            InputError: another cardinality, or a model that cannot score.
+        """
+        queries, documents = parse_texts(data_1, "text"), parse_texts(data_2, "text_pair")
+        pairs = pair_up(queries, documents)
+        if self.spec.convert == "classify" and self.spec.num_labels != 1:
+            raise InputError("Scoring API is only enabled for num_labels == 1.")
+        require_task("score", self.spec)
+        options = CallOptions(
+            truncate_prompt_tokens=truncate_prompt_tokens, use_tqdm=use_tqdm, tokenization_kwargs=tokenization_kwargs
+        )
+        if self.spec.convert == "embed":
+            check_params(pooling_params or PoolingParams(), "score", self.spec, self.engine.bundle.name)
+            return self._score_vectors(queries, documents, pairs, options)
+        prompts = [pair_prompt(queries[q], documents[d], self.spec.pair_format) for q, d in pairs]
+        rows = run(self.engine, "score", prompts, pooling_params, options)
+        return [
+            ScoringRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=ScoringOutput(float(value[0])))
+            for i, (item, value) in enumerate(rows)
+        ]
+
+    def _score_vectors(
+        self, queries: list[str], documents: list[str], pairs: list[tuple[int, int]], options: CallOptions
+    ) -> list[ScoringRequestOutput]:
+        # Every text is embedded once, however many pairs it is part of.
+        prompts = [Prompt(text=text) for text in (*queries, *documents)]
+        rows = run(self.engine, "embed", prompts, None, options)
+        separator = [self.engine.tokenizer.policy.pad_token_id]
+        results = []
+        for q, d in pairs:
+            (left, query), (right, document) = rows[q], rows[len(queries) + d]
+            results.append(
+                ScoringRequestOutput(
+                    request_id=f"{q}_{d}",
+                    prompt_token_ids=left.ids + separator + right.ids,
+                    outputs=ScoringOutput(cosine(query, document)),
+                )
+            )
+        return results
+
+
+def _pooling_outputs(rows: Rows) -> list[PoolingRequestOutput]:
+    return [
+        PoolingRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=PoolingOutput(value))
+        for i, (item, value) in enumerate(rows)
+    ]

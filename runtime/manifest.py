@@ -1,0 +1,131 @@
+"""``pool_export.json``: the bundle's self-description, format 1 (``docs/design.md`` section 6).
+
+Frozen dataclasses are the schema; msgspec decodes and checks them. Fields added within a format
+have defaults, so an older bundle still opens; an unknown newer ``format`` is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+
+from ..poolers.spec import PoolingSpec, Task
+from .errors import BundleError
+
+FORMAT = 1
+MANIFEST_NAME = "pool_export.json"
+GOLDEN_NAME = "golden.json"
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceInfo:
+    """Where the weights came from. ``revision`` is a Hub commit, or empty for a local folder."""
+
+    id: str
+    architecture: str
+    model_type: str
+    revision: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerPolicy:
+    """How text becomes token ids, beyond what ``tokenizer.json`` says.
+
+    Attributes:
+        max_length: longest input in tokens, special tokens included.
+        do_lower_case: lower-case the text before tokenizing (``sentence_bert_config.json``).
+        pad_token_id: id that fills padded positions; masked, so its value only has to be valid.
+        padding_side: what the checkpoint was configured with; the graph accepts both.
+        vocab_size: ids at or above it are refused.
+        prompts: named prefixes, as sentence-transformers stores them.
+        default_prompt_name: the prefix sentence-transformers applies when none is named.
+    """
+
+    max_length: int
+    do_lower_case: bool = False
+    pad_token_id: int = 0
+    padding_side: Literal["left", "right"] = "right"
+    vocab_size: int = 0
+    prompts: dict[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """One graph input or output; a dimension is a number or an axis name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileInfo:
+    """One file of the bundle, by its path inside it."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphInfo:
+    """One ONNX graph: its files (the model first, then external data), signature and parity report."""
+
+    files: tuple[FileInfo, ...]
+    opset: int
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    parity: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The whole of ``pool_export.json``."""
+
+    format: int
+    source: SourceInfo
+    tasks: tuple[Task, ...]
+    pooling: PoolingSpec
+    tokenizer: TokenizerPolicy
+    graphs: dict[str, GraphInfo]
+    producer: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    similarity: str = "cosine"
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Serialise, indented, with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def decode_manifest(data: bytes, where: str) -> Manifest:
+    """Parse and check a manifest.
+
+    Args:
+        data: the file's bytes.
+        where: path shown in messages.
+
+    Raises:
+        BundleError: not JSON, a newer format, or a field that is missing or of the wrong type.
+    """
+    try:
+        head = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{where} is not valid JSON ({error}); export the model again") from error
+    found = head.get("format") if isinstance(head, dict) else None
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise BundleError(f"{where} has no integer `format`, got {found!r}; this is not a pool-export bundle")
+    if found > FORMAT:
+        raise BundleError(
+            f"{where} has format {found}, this version reads up to {FORMAT}; upgrade: pip install -U pool-export"
+        )
+    try:
+        return msgspec.json.decode(data, type=Manifest)
+    except msgspec.ValidationError as error:
+        raise BundleError(f"{where}: {error}; the manifest is damaged, export the model again") from error

@@ -1,0 +1,105 @@
+"""Per-request parameters: vLLM's ``PoolingParams``, and the rules that check them.
+
+Both generations of names are read: ``normalize`` (embed), ``activation`` (classify, score) and
+``softmax`` (encode) of vLLM 0.11 are one switch, ``use_activation``, in 0.32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from ..poolers.spec import PoolingSpec, Task
+from .errors import InputError
+
+_SWITCHES = ("use_activation", "normalize", "activation", "softmax")
+
+# vLLM `pooling_params.py`: the fields each task takes. Truncation belongs to every task.
+_VALID: dict[Task, frozenset[str]] = {
+    "embed": frozenset({"dimensions", "use_activation", "normalize"}),
+    "token_embed": frozenset({"dimensions", "use_activation", "normalize"}),
+    "classify": frozenset({"use_activation", "activation"}),
+    "score": frozenset({"use_activation", "activation"}),
+    "token_classify": frozenset({"use_activation", "softmax"}),
+    "reward": frozenset({"use_activation", "softmax"}),
+    "encode": frozenset({"use_activation", "softmax"}),
+}
+_STEP_FIELDS = frozenset({"step_tag_id", "returned_token_ids"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingParams:
+    """What one request asks of the pooler; ``None`` keeps the model's default.
+
+    Attributes:
+        dimensions: Matryoshka size of the returned vector.
+        use_activation: apply the head's last function (normalise, sigmoid, softmax).
+        normalize, activation, softmax: the same switch under vLLM 0.11's names.
+        step_tag_id: STEP heads: keep rows of this token id.
+        returned_token_ids: STEP heads: keep these columns.
+        truncate_prompt_tokens: keep at most this many tokens (specials included);
+            -1 means the model's own limit. ``None`` makes over-long input an error.
+    """
+
+    dimensions: int | None = None
+    use_activation: bool | None = None
+    normalize: bool | None = None
+    activation: bool | None = None
+    softmax: bool | None = None
+    step_tag_id: int | None = None
+    returned_token_ids: tuple[int, ...] | list[int] | None = None
+    truncate_prompt_tokens: int | None = None
+
+    def switch(self) -> bool | None:
+        """Return the activation switch, under whichever name it was given."""
+        values = [getattr(self, name) for name in _SWITCHES]
+        return next((value for value in values if value is not None), None)
+
+
+def check_params(params: PoolingParams, task: Task, spec: PoolingSpec, name: str) -> None:
+    """Check one request's parameters against the task and the model.
+
+    Args:
+        params: the request's parameters.
+        task: the task it is for.
+        spec: the model's head.
+        name: model name, shown in the Matryoshka messages.
+
+    Raises:
+        InputError: a field the task does not take, two contradicting switches, or ``dimensions``
+            the model was not trained for. Texts: vLLM ``pooling_params.py`` and the seed page.
+    """
+    given = {f.name for f in fields(params) if getattr(params, f.name) is not None}
+    valid = _VALID[task] | (_STEP_FIELDS if spec.pooling[0] == "STEP" else frozenset())
+    wrong = sorted(given - valid - {"truncate_prompt_tokens"})
+    if wrong:
+        raise InputError(f"Task {task!r} only supports {sorted(valid)} parameters, does not support {wrong} parameters")
+    switches = {switch: getattr(params, switch) for switch in _SWITCHES if switch in given}
+    if len(set(switches.values())) > 1:
+        raise InputError(f"contradicting parameters {switches}; give `use_activation` alone")
+    if params.dimensions is not None:
+        check_dimensions(params.dimensions, spec, name)
+
+
+def check_dimensions(dimensions: int, spec: PoolingSpec, name: str) -> None:
+    """Apply the Matryoshka rules (vLLM ``pooling_params.py``; sentences of the seed page).
+
+    Raises:
+        InputError: the model is not Matryoshka, or was not trained for that size.
+    """
+    if not spec.is_matryoshka:
+        raise InputError(
+            f'Model "{name}" does not support matryoshka representation, '
+            "changing output dimensions will lead to poor results."
+        )
+    if dimensions < 1:
+        raise InputError("Dimensions must be greater than 0")
+    allowed = spec.matryoshka_dimensions
+    if allowed and dimensions not in allowed:
+        raise InputError(
+            f'Model "{name}" only supports {list(allowed)} matryoshka dimensions, '
+            "use other output dimensions will lead to poor results."
+        )
+    if spec.embedding_size is not None and dimensions > spec.embedding_size:
+        raise InputError(
+            f"Model {name!r} only supports dimensions in range [1, {spec.embedding_size}], got {dimensions}."
+        )

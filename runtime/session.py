@@ -1,0 +1,91 @@
+"""One ONNX graph in one onnxruntime session: arrays in, arrays out. Knows nothing of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .bundle import Bundle
+from .config import RuntimeConfig
+from .errors import BundleError, PoolExportError, RuntimeFailure
+from .providers import load_onnxruntime, open_session
+from .system import available_cpus
+
+Array = np.ndarray
+
+
+class Session:
+    """A loaded graph.
+
+    Attributes:
+        device: where it really runs.
+        precision: which graph of the bundle it is.
+        input_names: inputs the graph declares; others are not fed.
+        output_names: outputs that may be asked for.
+        threads: compute threads.
+    """
+
+    def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
+        """Load the graph of ``config.precision`` on ``config.device``.
+
+        Raises:
+            BundleError: the graph file is damaged, or differs from the manifest's signature.
+            ProviderError: the device is not available.
+        """
+        self.precision, info = bundle.graph(config.precision)
+        self.threads = config.threads or available_cpus()
+        path = bundle.path(info.files[0].path)
+        try:
+            self._session, self.device = open_session(str(path), config.device, _session_options(self.threads))
+        except PoolExportError:
+            raise
+        except Exception as error:
+            raise BundleError(
+                f"{path} cannot be loaded ({_first_line(error)}); it is truncated or damaged, export the model again"
+            ) from error
+        self.input_names = tuple(item.name for item in self._session.get_inputs())
+        self.output_names = tuple(item.name for item in self._session.get_outputs())
+        declared = tuple(item.name for item in info.outputs)
+        if declared != self.output_names:
+            raise BundleError(f"{path} has outputs {self.output_names}, the manifest says {declared}")
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """Run one batch.
+
+        Args:
+            feeds: input name -> int64 ``[batch_size, sequence_length]``; inputs the graph does
+                not declare are left out.
+            outputs: names to compute and copy back.
+
+        Returns:
+            Output name -> float32 array.
+
+        Raises:
+            RuntimeFailure: the graph failed.
+        """
+        used = {name: feeds[name] for name in self.input_names}
+        try:
+            values = self._session.run(list(outputs), used)
+        except Exception as error:
+            shape = next(iter(used.values())).shape
+            raise RuntimeFailure(f"the graph failed on a batch of shape {shape}: {_first_line(error)}") from error
+        return dict(zip(outputs, values, strict=True))
+
+    def metadata(self) -> dict[str, str]:
+        """The graph's own ``metadata_props``."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+
+def _session_options(threads: int) -> Any:
+    options = load_onnxruntime().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
