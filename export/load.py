@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
     AutoModel,
     AutoModelForSequenceClassification,
@@ -43,7 +44,7 @@ def load_model(source: Source, request: ExportRequest, spec: PoolingSpec) -> Pre
                 source.model_folder,
                 config=config,
                 dtype=torch.float32,
-                attn_implementation="eager" if config.model_type in _EAGER_FAMILIES else "sdpa",
+                attn_implementation="eager" if config.model_type in _EAGER_FAMILIES else None,
                 trust_remote_code=request.trust_remote_code,
                 output_loading_info=True,
             )
@@ -93,8 +94,8 @@ def load_tokenizer(source: Source, request: ExportRequest) -> PreTrainedTokenize
 def _loader(source: Source, config: PretrainedConfig, spec: PoolingSpec) -> Any:
     architecture = source.files.architecture
     if spec.num_labels is None:
-        # Encoder-decoders are pooled at their encoder: AutoModel would ask for decoder inputs.
-        return AutoModelForTextEncoding if getattr(config, "is_encoder_decoder", False) else AutoModel
+        # T5 and kin are pooled at their encoder; AutoModel would build the decoder too.
+        return AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
     if architecture.endswith("ForTokenClassification"):
         import transformers
 

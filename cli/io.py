@@ -1,0 +1,149 @@
+"""Texts in (arguments, text or JSON-lines files, stdin), results out (JSON lines, ``.npy``), atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_TEXT_KEYS = ("text", "prompt", "input")
+_PAIR_KEYS = (("query", "document"), ("text_1", "text_2"))
+OUTPUT_SUFFIXES = (".jsonl", ".npy")
+
+
+def read_texts(texts: Sequence[str], source: str | None) -> list[str]:
+    """Collect texts from arguments or ``--input``.
+
+    A ``.jsonl`` file holds one string, or one object with ``text``, ``prompt`` or ``input``, a
+    line; any other file, and ``-`` (stdin), holds one text a line.
+
+    Raises:
+        click.UsageError: both or neither source, or a line of another shape.
+    """
+    if bool(texts) == bool(source):
+        raise click.UsageError("texts come as arguments or with --input, not both" if texts else "no text was given")
+    if source is None:
+        return list(texts)
+    if not source.endswith(".jsonl"):
+        found = [line for _, line in _lines(source)]
+    else:
+        found = [_text_of(value, number) for number, value in _json_lines(source)]
+    if not found:
+        raise click.UsageError(f"{source} holds no text")
+    return found
+
+
+def read_pairs(source: str) -> tuple[list[str], list[str]]:
+    """Read pairs from a ``.jsonl`` file with ``query``/``document`` or ``text_1``/``text_2``.
+
+    Raises:
+        click.UsageError: not a ``.jsonl`` file, or a line of another shape.
+    """
+    if not source.endswith(".jsonl"):
+        raise click.UsageError(f"pairs are read from a .jsonl file with query and document, got {source}")
+    left, right = [], []
+    for number, value in _json_lines(source):
+        keys = next((keys for keys in _PAIR_KEYS if isinstance(value, dict) and set(keys) <= set(value)), None)
+        if keys is None or not all(isinstance(value[key], str) for key in keys):
+            raise click.UsageError(f"{source} line {number}: expected an object with query and document strings")
+        left.append(value[keys[0]])
+        right.append(value[keys[1]])
+    if not left:
+        raise click.UsageError(f"{source} holds no pair")
+    return left, right
+
+
+def check_output(path: Path | None) -> None:
+    """Refuse an output name before any work is done.
+
+    Raises:
+        click.UsageError: an unknown suffix, or a folder that does not exist.
+    """
+    if path is None:
+        return
+    if path.suffix not in OUTPUT_SUFFIXES:
+        raise click.UsageError(f"--output must end in {' or '.join(OUTPUT_SUFFIXES)}, got {path}")
+    if not path.absolute().parent.is_dir():
+        raise click.UsageError(f"--output {path}: the folder {path.parent} does not exist")
+
+
+def write_output(path: Path, records: Sequence[dict[str, Any]], arrays: Sequence[np.ndarray] | Sequence[float]) -> None:
+    """Write results next to their final name, then rename: a failure leaves the old file as it was.
+
+    Args:
+        path: ``.jsonl`` (one record a line) or ``.npy`` (float32, one row a text).
+        records: JSON-ready results.
+        arrays: the same results as arrays.
+
+    Raises:
+        click.UsageError: ``.npy`` for rows of different lengths.
+    """
+    import numpy as np
+
+    if path.suffix == ".npy" and len({np.shape(array) for array in arrays}) > 1:
+        raise click.UsageError("rows differ in length, .npy cannot hold them; use --output NAME.jsonl")
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            if path.suffix == ".npy":
+                np.save(stream, np.stack(arrays).astype(np.float32))
+            else:
+                stream.writelines(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def print_records(records: Iterable[dict[str, Any]]) -> None:
+    """Print one JSON document a line."""
+    for record in records:
+        click.echo(json.dumps(record, ensure_ascii=False))
+
+
+def _lines(source: str) -> list[tuple[int, str]]:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{source} is not UTF-8 text ({error.reason} at byte {error.start})") from error
+    except OSError as error:
+        raise click.UsageError(f"{source} cannot be read: {error.strerror}") from error
+    return list(enumerate(text.splitlines(), 1))
+
+
+def _json_lines(source: str) -> list[tuple[int, Any]]:
+    values = []
+    for number, line in _lines(source):
+        if not line.strip():
+            continue
+        try:
+            values.append((number, json.loads(line)))
+        except json.JSONDecodeError as error:
+            raise click.UsageError(f"{source} line {number} is not JSON: {error.msg}") from error
+    return values
+
+
+def _text_of(value: Any, number: int) -> str:
+    if isinstance(value, dict):
+        value = next((value[key] for key in _TEXT_KEYS if key in value), None)
+    if not isinstance(value, str):
+        raise click.UsageError(f"line {number}: expected a string or an object with {', '.join(_TEXT_KEYS)}")
+    return value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
