@@ -13,7 +13,7 @@ from ..runtime.options import OptionInfo, env_name, flag_name, option_fields
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class _Parsed(click.ParamType):
+class _Parsed(click.ParamType[Any]):
     """A value read by the field's own parser."""
 
     def __init__(self, info: OptionInfo) -> None:
@@ -54,7 +54,7 @@ def _click_option(item: Field[Any], info: OptionInfo, env: bool) -> Callable[[Co
     flag = flag_name(item, info)
     if isinstance(item.default, bool):
         return click.option(flag, item.name, is_flag=True, default=None, help=text)
-    kind: click.ParamType = click.Choice(info.choices) if info.choices else _Parsed(info)
+    kind: click.ParamType[Any] = click.Choice(info.choices) if info.choices else _Parsed(info)
     return click.option(flag, item.name, type=kind, default=None, metavar=info.metavar, help=text)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from safetensors.torch import load_file
@@ -79,53 +80,51 @@ class _AsFirstToken(nn.Module):
         return result.reshape(*vectors.shape[:-1], result.shape[-1])
 
 
+def _child(owner: nn.Module, name: str, kind: type[nn.Module] = nn.Module) -> nn.Module | None:
+    """A direct submodule by name, if there is one of that kind."""
+    found = getattr(owner, name, None)
+    return found if isinstance(found, kind) else None
+
+
 def _score(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
     """Decoders: ``score``."""
-    head = getattr(model, "score", None)
-    return head if isinstance(head, nn.Module) else None
+    return _child(model, "score")
 
 
 def _per_token(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
     """Token classification: ``classifier`` on every token, after ModernBERT's ``head`` if there is one."""
-    if not type(model).__name__.endswith("ForTokenClassification") or not isinstance(
-        getattr(model, "classifier", None), nn.Linear
-    ):
+    head, classifier = _child(model, "head"), _child(model, "classifier", nn.Linear)
+    if classifier is None or not type(model).__name__.endswith("ForTokenClassification"):
         return None
-    head = getattr(model, "head", None)
-    return nn.Sequential(head, model.classifier) if isinstance(head, nn.Module) else model.classifier
+    return classifier if head is None else nn.Sequential(head, classifier)
 
 
 def _pre_classifier(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
     """DistilBERT: ``pre_classifier`` -> ReLU -> ``classifier``."""
-    if isinstance(getattr(model, "pre_classifier", None), nn.Linear):
-        return nn.Sequential(model.pre_classifier, nn.ReLU(), model.classifier)
-    return None
+    before, classifier = _child(model, "pre_classifier", nn.Linear), _child(model, "classifier", nn.Linear)
+    return nn.Sequential(before, nn.ReLU(), classifier) if before is not None and classifier is not None else None
 
 
 def _prediction_head(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
     """ModernBERT: ``head`` -> ``classifier``."""
-    head = getattr(model, "head", None)
-    if isinstance(head, nn.Module) and isinstance(getattr(model, "classifier", None), nn.Linear):
-        return nn.Sequential(head, model.classifier)
-    return None
+    head, classifier = _child(model, "head"), _child(model, "classifier", nn.Linear)
+    return nn.Sequential(head, classifier) if head is not None and classifier is not None else None
 
 
 def _bert_pooler(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
     """BERT: the base model's ``pooler`` (dense, tanh) -> ``classifier``."""
-    pooler = getattr(base, "pooler", None)
-    if isinstance(getattr(pooler, "dense", None), nn.Linear) and isinstance(
-        getattr(model, "classifier", None), nn.Linear
-    ):
-        return nn.Sequential(_AsFirstToken(pooler), model.classifier)
-    return None
+    pooler, classifier = _child(base, "pooler"), _child(model, "classifier", nn.Linear)
+    if pooler is None or classifier is None or _child(pooler, "dense", nn.Linear) is None:
+        return None
+    return nn.Sequential(_AsFirstToken(pooler), classifier)
 
 
 def _classification_head(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
     """RoBERTa, XLM-R, MPNet, ELECTRA: a ``classifier`` module that reads the first token."""
-    head = getattr(model, "classifier", None)
-    if isinstance(getattr(head, "dense", None), nn.Linear) and isinstance(getattr(head, "out_proj", None), nn.Linear):
-        return _AsFirstToken(head)
-    return None
+    head = _child(model, "classifier")
+    if head is None or _child(head, "dense", nn.Linear) is None or _child(head, "out_proj", nn.Linear) is None:
+        return None
+    return _AsFirstToken(head)
 
 
 RECIPES: tuple[Callable[[PreTrainedModel, nn.Module], nn.Module | None], ...] = (
@@ -165,7 +164,7 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
         backbone = model
     else:
         pooler = Pooler(spec, classifier=find_classifier(model))
-        backbone = model.base_model
+        backbone = cast(PreTrainedModel, model.base_model)
     return AdaptedModel(backbone, pooler).eval()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import (
@@ -65,8 +65,10 @@ def load_config(source: Source, request: ExportRequest) -> PretrainedConfig:
     try:
         if "model_type" in overrides:
             fields = {key: value for key, value in source.files.config.items() if key != "model_type"}
-            return AutoConfig.for_model(overrides["model_type"], **fields)
-        config = AutoConfig.from_pretrained(source.model_folder, trust_remote_code=request.trust_remote_code)
+            return cast(PretrainedConfig, AutoConfig.for_model(overrides["model_type"], **fields))
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            source.model_folder, trust_remote_code=request.trust_remote_code
+        )
     except Exception as error:
         raise SourceError(f"{source.id}: config.json is not understood: {_first_line(error)}") from error
     _override(config, overrides)
@@ -88,7 +90,7 @@ def load_tokenizer(source: Source, request: ExportRequest) -> PreTrainedTokenize
         raise SourceError(
             f"{source.id}: {type(tokenizer).__name__} has no tokenizer.json form; expected a fast tokenizer"
         )
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def _loader(source: Source, config: PretrainedConfig, spec: PoolingSpec) -> Any:

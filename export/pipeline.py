@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import onnx_ir as ir
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..poolers.limits import max_length
@@ -188,7 +189,8 @@ def _tokenizer_policy(
     source: Source, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, limit: int
 ) -> TokenizerPolicy:
     files = source.files
-    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    embeddings = model.get_input_embeddings()
+    vocabulary = int(cast(torch.Tensor, embeddings.weight).shape[0])
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else files.config.get("pad_token_id")
     return TokenizerPolicy(
         max_length=limit,

@@ -41,7 +41,8 @@ def _gelu(x: Array) -> Array:
 
 
 def _sigmoid(x: Array) -> Array:
-    return 1.0 / (1.0 + np.exp(-x))
+    result: Array = 1.0 / (1.0 + np.exp(-x))
+    return result
 
 
 def _softmax(x: Array) -> Array:

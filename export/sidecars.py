@@ -19,8 +19,8 @@ from .quiet import quiet
 from .samples import Sample
 from .source import Source
 
-_GOLDEN_CASES = 32
 _GOLDEN_TOKENS = 48
+_GOLDEN_NUMBERS = 20_000  # token-level outputs of a wide model would make the file enormous
 _GOLDEN_OUTPUTS = ("sentence_embedding", "logits", "probs", "rewards", "token_embeddings")
 
 # Vocabulary files of hosts that do not read tokenizer.json (.NET, sentencepiece bindings).
@@ -61,7 +61,7 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
     content = json.loads(path.read_text(encoding="utf-8"))
     content["padding"] = content["truncation"] = None
     _write_json(path, content, indent=None)
-    names = {key: str(value) for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+    names = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
     _write_json(folder / "special_tokens_map.json", names)
     config_path = folder / "tokenizer_config.json"
     config = json.loads(config_path.read_text(encoding="utf-8"))
@@ -120,7 +120,7 @@ def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: S
         samples: the gate's inputs.
         expected: the reference's outputs, in the same order.
     """
-    cases = [
+    cases: list[dict[str, Any]] = [
         {
             "text": sample.prompt.text,
             "pair": sample.prompt.pair,
@@ -129,16 +129,21 @@ def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: S
             "outputs": {key: _rounded(value) for key, value in outputs.items() if key in _GOLDEN_OUTPUTS},
         }
         for sample, outputs in zip(samples, expected, strict=True)
-        if sample.prompt.text is not None and len(sample.encoded) <= _GOLDEN_TOKENS
+        if sample.prompt.text is not None and _golden_size(outputs) <= _GOLDEN_NUMBERS
+        if len(sample.encoded) <= _GOLDEN_TOKENS
     ]
-    golden = {
+    golden: dict[str, Any] = {
         "format": GOLDEN_FORMAT,
         "model": name,
         "tolerance": {"max_abs": 1e-4, "min_cosine": 0.99999},
-        "cases": cases[-_GOLDEN_CASES:],
+        "cases": cases,
     }
     _write_json(folder / GOLDEN_NAME, golden, indent=None)
-    return len(golden["cases"])
+    return len(cases)
+
+
+def _golden_size(outputs: dict[str, np.ndarray]) -> int:
+    return sum(value.size for key, value in outputs.items() if key in _GOLDEN_OUTPUTS)
 
 
 def _rounded(values: np.ndarray) -> Any:

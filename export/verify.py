@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def verify(
     )
     report["neighbour_overlap"] = _neighbour_overlap(names[0], expected, cases["batched"])
     report["empty_row_finite"] = _empty_row_is_finite(engine, names)
-    _judge(report, BARS[engine.session.precision])
+    _judge(report, BARS[cast(Precision, engine.session.precision)])
     return report, expected
 
 

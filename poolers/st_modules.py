@@ -86,7 +86,9 @@ def parse_chain(modules: Sequence[Mapping[str, Any]], configs: Mapping[str, Mapp
     Raises:
         ConfigError: a module, an order, or a setting the graph cannot represent.
     """
-    transformer_path, pooling, steps = "", None, []
+    transformer_path = ""
+    pooling: tuple[PoolingType, ...] | None = None
+    steps: list[HeadStep] = []
     for position, entry in enumerate(modules):
         path, kind = str(entry.get("path", "")), module_kind(entry)
         if not is_supported(entry):

@@ -36,7 +36,7 @@ def option(
 ) -> T:
     """Declare a field that is also a command-line flag and an environment variable."""
     info = OptionInfo(help, choices, parse, metavar, flag)
-    return field(default=default, metadata={"option": info})  # type: ignore[no-any-return,call-overload]
+    return field(default=default, metadata={"option": info})
 
 
 def option_fields(cls: type) -> list[tuple[Field[Any], OptionInfo]]:

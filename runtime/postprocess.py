@@ -32,7 +32,8 @@ def softmax_or_sigmoid(logits: Array) -> Array:
         return result
     shifted = logits.astype(np.float64)
     shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True, initial=-np.inf))
-    return (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    probabilities: Array = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return probabilities
 
 
 def required_output(task: Task, spec: PoolingSpec, available: Sequence[str], params: PoolingParams) -> str:

@@ -134,6 +134,8 @@ def _progress_bar(use_tqdm: UseTqdm, total: int) -> AbstractContextManager[_Bar 
     if use_tqdm is True:
         from tqdm import tqdm
 
-        use_tqdm = tqdm
-    bar: AbstractContextManager[_Bar | None] = use_tqdm(total=total, desc="Processed prompts", unit=" prompts")
+        make: Callable[..., Any] = tqdm
+    else:
+        make = use_tqdm
+    bar: AbstractContextManager[_Bar | None] = make(total=total, desc="Processed prompts", unit=" prompts")
     return bar

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..poolers.errors import PoolExportError
 from .bundle import Bundle
 from .config import RuntimeConfig
-from .errors import BundleError, PoolExportError, RuntimeFailure
+from .errors import BundleError, RuntimeFailure
 from .providers import load_onnxruntime, open_session
 from .system import available_cpus
 
