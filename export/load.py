@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import torch
 from transformers import (
@@ -65,7 +65,7 @@ def load_config(source: Source, request: ExportRequest) -> PretrainedConfig:
     try:
         if "model_type" in overrides:
             fields = {key: value for key, value in source.files.config.items() if key != "model_type"}
-            return cast(PretrainedConfig, AutoConfig.for_model(overrides["model_type"], **fields))
+            return AutoConfig.for_model(overrides["model_type"], **fields)
         config: PretrainedConfig = AutoConfig.from_pretrained(
             source.model_folder, trust_remote_code=request.trust_remote_code
         )
