@@ -26,15 +26,8 @@ SUFFIXES: tuple[tuple[str, Runner, Convert], ...] = (
     ("Model", "pooling", "embed"),
 )
 
-# Heads over something else than text: named here so that the refusal can say why.
-NON_TEXT_SUFFIXES: tuple[str, ...] = (
-    "ForAudioClassification",
-    "ForImageClassification",
-    "ForVideoClassification",
-    "ForQuestionAnswering",
-    "ForMultipleChoice",
-    "ForNextSentencePrediction",
-)
+# vLLM classifies these too; named here so that the refusal can say why.
+NON_TEXT_SUFFIXES: tuple[str, ...] = ("ForAudioClassification", "ForImageClassification", "ForVideoClassification")
 
 # Bidirectional encoders: pooled at their first token when nothing else is said, as vLLM's
 # encoder classes and its Transformers backend do. Everything else keeps the convert default.
@@ -43,6 +36,7 @@ _CLS_FAMILIES: tuple[str, ...] = (
     "bert",
     "big_bird",
     "camembert",
+    "canine",
     "convbert",
     "data2vec-text",
     "deberta",
@@ -51,6 +45,7 @@ _CLS_FAMILIES: tuple[str, ...] = (
     "electra",
     "ernie",
     "esm",
+    "esmc",
     "eurobert",
     "flaubert",
     "fnet",
@@ -66,6 +61,7 @@ _CLS_FAMILIES: tuple[str, ...] = (
     "modernbert",
     "mpnet",
     "mra",
+    "new",  # gte-multilingual
     "nezha",
     "nomic_bert",
     "nystromformer",
@@ -76,6 +72,7 @@ _CLS_FAMILIES: tuple[str, ...] = (
     "roformer",
     "splinter",
     "squeezebert",
+    "ultrabert",
     "xlm",
     "xlm-roberta",
     "xlm-roberta-xl",
@@ -89,6 +86,7 @@ _MEAN_FAMILIES: tuple[str, ...] = ("t5", "mt5", "umt5", "longt5")
 FAMILY_POOLING: dict[str, PoolingType] = {
     **dict.fromkeys(_CLS_FAMILIES, "CLS"),
     **dict.fromkeys(_MEAN_FAMILIES, "MEAN"),
+    "xlnet": "LAST",  # a bidirectional encoder whose <cls> ends the text
 }
 
 # Learned positions that start at `pad_token_id + 1` and are counted over real tokens only.
@@ -96,6 +94,7 @@ OFFSET_POSITION_FAMILIES: frozenset[str] = frozenset(
     {
         "camembert",
         "data2vec-text",
+        "esm",
         "ibert",
         "longformer",
         "luke",
@@ -108,12 +107,32 @@ OFFSET_POSITION_FAMILIES: frozenset[str] = frozenset(
     }
 )
 
-# Fields a class sets when neither sentence-transformers files nor the user did.
+# Model types that no graph can be right for. Most answer differently for a text alone and for the same text beside
+# padding, by their own definition.
+UNEXPORTABLE: dict[str, str] = {
+    "convbert": "its convolutions read the padding beside a text",
+    "fnet": "its Fourier transforms read the padding beside a text",
+    "funnel": "it pools neighbouring positions, and what is a neighbour depends on the padding",
+    "mra": "its attention is computed by a CUDA kernel of its own",
+    "nystromformer": "its convolutions read the padding beside a text",
+    "yoso": "transformers gives its attention a mask of another scale than it expects, and padding is attended to",
+}
+
+# Token embeddings of neighbours are read as well; beyond the ends of a text they count as zero.
+TRIGRAM_FAMILIES: frozenset[str] = frozenset({"mobilebert"})
+
+# Architecture -> the key of its config.json that names its pooling type.
+POOLING_KEYS: dict[str, str] = {
+    "LlamaBidirectionalModel": "pooling",
+    "LlamaBidirectionalForSequenceClassification": "pooling",
+}
+
+# What the head of a class sets where the user did not.
 HOOKS: dict[str, dict[str, Any]] = {
     "JambaForSequenceClassification": {"use_activation": False},
     "Qwen2ForRewardModel": {"use_activation": False},
     "Qwen2ForProcessRewardModel": {"pooling_type": "STEP", "step_tag_id": 151651},
-    "JinaVLForRanking": {"logit_mean": 2.65},
+    "JinaVLForRanking": {"num_labels": 1, "logit_mean": 2.65},
 }
 
 

@@ -2,9 +2,10 @@
 
 Every method takes ``hidden`` float32 ``[batch_size, sequence_length, hidden]`` and ``mask`` int64
 ``[batch_size, sequence_length]`` (1 = token, 0 = padding, on either side) and returns float32
-``[batch_size, hidden]``; ``ALL`` and ``STEP`` return every token. A row without a single token
-yields finite numbers. Definitions: sentence-transformers ``modules/pooling.py``; vLLM
-``layers/pooler/seqwise/methods.py`` for LAST, CLS, MEAN, ALL, STEP.
+``[batch_size, hidden]``; ``ALL`` and ``STEP`` return every token. What lies under the padding, NaN
+included, never reaches a pooled vector; a row without a single token pools to zeros. Definitions:
+sentence-transformers ``modules/pooling.py``; vLLM ``layers/pooler/seqwise/methods.py`` for LAST,
+CLS, MEAN, ALL, STEP.
 """
 
 from __future__ import annotations
@@ -21,48 +22,59 @@ Method = Callable[[Tensor, Tensor], Tensor]
 _MIN_COUNT = 1e-9  # sentence-transformers' guard against empty rows
 
 
-def _gather(hidden: Tensor, index: Tensor) -> Tensor:
+def clear_padding(values: Tensor, mask: Tensor) -> Tensor:
+    """Put zeros where ``values`` ``[batch_size, sequence_length, ...]`` belong to no token.
+
+    A product with the mask would keep NaN, which attention gives to rows that see nothing.
+    """
+    return values.masked_fill(mask.unsqueeze(-1) == 0, 0.0)
+
+
+def _gather(hidden: Tensor, mask: Tensor, index: Tensor) -> Tensor:
     """Pick one position a row: ``index`` int64 ``[batch_size]`` -> ``[batch_size, hidden]``."""
-    expanded = index.to(torch.int64).view(-1, 1, 1).expand(-1, 1, hidden.shape[-1])
-    return hidden.gather(1, expanded).squeeze(1)
+    expanded = index.view(-1, 1, 1).expand(-1, 1, hidden.shape[-1])
+    return clear_padding(hidden.gather(1, expanded), mask.gather(1, index.unsqueeze(1))).squeeze(1)
 
 
 def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
     """CLS: the first real token (under left padding it is not at position 0)."""
     # int32: ArgMax has no int64 kernel in onnxruntime (onnxruntime#10068).
-    return _gather(hidden, mask.to(torch.int32).argmax(dim=1))
+    return _gather(hidden, mask, mask.to(torch.int32).argmax(dim=1))
 
 
 def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
     """LAST: the last real token by the mask, whichever side the padding is on."""
     position = torch.arange(1, mask.shape[1] + 1, device=mask.device, dtype=torch.int32)
-    return _gather(hidden, (mask.to(torch.int32) * position).argmax(dim=1))
+    return _gather(hidden, mask, (mask.to(torch.int32) * position).argmax(dim=1))
+
+
+def _count(weights: Tensor) -> Tensor:
+    """Sum ``weights`` int64 ``[batch_size, sequence_length]`` over the row, as float32 ``[batch_size, 1]``, never 0."""
+    return weights.sum(dim=1, keepdim=True).to(torch.float32).clamp(min=_MIN_COUNT)
 
 
 def mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """MEAN: the average over real tokens."""
-    weights = mask.unsqueeze(-1).to(torch.float32)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=_MIN_COUNT)
+    return clear_padding(hidden, mask).sum(dim=1) / _count(mask)
 
 
 def mean_sqrt_len(hidden: Tensor, mask: Tensor) -> Tensor:
     """MEAN_SQRT_LEN: the sum over real tokens divided by the square root of their number."""
-    weights = mask.unsqueeze(-1).to(torch.float32)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=_MIN_COUNT).sqrt()
+    return clear_padding(hidden, mask).sum(dim=1) / _count(mask).sqrt()
 
 
 def weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """WEIGHTED_MEAN: real token number i (from 1) weighs i (SGPT, arXiv 2202.08904)."""
-    weights = (mask.cumsum(dim=1) * mask).unsqueeze(-1).to(torch.float32)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=_MIN_COUNT)
+    weights = mask.cumsum(dim=1) * mask
+    weighted = clear_padding(hidden, mask) * weights.unsqueeze(-1).to(torch.float32)
+    return weighted.sum(dim=1) / _count(weights)
 
 
 def maximum(hidden: Tensor, mask: Tensor) -> Tensor:
     """MAX: the largest value over real tokens, per feature; zeros for an empty row."""
-    kept = mask.unsqueeze(-1).to(torch.bool)
-    lowest = torch.finfo(hidden.dtype).min
-    pooled = hidden.masked_fill(~kept, lowest).amax(dim=1)
-    return pooled * kept.any(dim=1).to(hidden.dtype)
+    empty = mask.unsqueeze(-1) == 0
+    pooled = hidden.masked_fill(empty, torch.finfo(torch.float32).min).amax(dim=1)
+    return pooled.masked_fill(empty.all(dim=1), 0.0)
 
 
 def every_token(hidden: Tensor, mask: Tensor) -> Tensor:

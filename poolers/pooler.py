@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .heads import ACTIVATION_FUNCTIONS, Step, calibrate, normalize
-from .methods import pool
+from .methods import clear_padding, pool
 from .spec import PoolingSpec
 
 
@@ -49,14 +49,14 @@ class Pooler(nn.Module):
         values = self.classifier(pool(states, attention_mask, self.spec.pooling))
         if self.spec.convert == "reward":
             # Rows of padding are defined (zero) so that no host sums up garbage.
-            return {"rewards": values * attention_mask.unsqueeze(-1).to(values.dtype)}
+            return {"rewards": clear_padding(values, attention_mask)}
         calibrated = calibrate(values, self.spec.logit_mean, self.spec.logit_sigma)
         return {"logits": values, "probs": ACTIVATION_FUNCTIONS[self.spec.activation](calibrated)}
 
     def _embed(self, states: Tensor, mask: Tensor) -> dict[str, Tensor]:
         if self.spec.is_token_level:
             tokens = self._activate(self._project(states))
-            return {"token_embeddings": tokens * mask.unsqueeze(-1).to(tokens.dtype), "last_hidden_state": states}
+            return {"token_embeddings": clear_padding(tokens, mask), "last_hidden_state": states}
         raw = self._project(pool(states, mask, self.spec.pooling))
         outputs = {"sentence_embedding": self._activate(raw), "last_hidden_state": states}
         if self.steps and len(self.spec.pooling) == 1:

@@ -1,8 +1,8 @@
 """Decide what a checkpoint's pooling head is: one pure function over parsed files and options.
 
-Precedence, weakest to strongest: convert default < architecture < sentence-transformers files <
-the user's pooler config. (Per-request ``PoolingParams`` act later, in the runtime.) Every field
-carries where it came from.
+Precedence, weakest to strongest: convert default < architecture (class name and ``config.json``) <
+sentence-transformers files < the user's pooler config. (Per-request ``PoolingParams`` act later, in
+the runtime.) Every choice carries where it came from.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from .architectures import (
     FAMILY_POOLING,
     HOOKS,
     NON_TEXT_SUFFIXES,
+    POOLING_KEYS,
     match_suffix,
 )
 from .errors import ConfigError
@@ -20,7 +21,6 @@ from .files import CheckpointFiles
 from .labels import classification_activation, label_names
 from .limits import hidden_size
 from .spec import (
-    TOKEN_POOLING_TYPES,
     Convert,
     PoolerConfig,
     PoolingSpec,
@@ -30,6 +30,9 @@ from .spec import (
     parse_pooling_type,
 )
 from .st_modules import ModuleChain, has_pooling, parse_chain
+from .validate import validate
+
+_NO_CHAIN = ModuleChain(transformer_path="", pooling=None, steps=(), normalize=False)
 
 
 def resolve(
@@ -47,27 +50,38 @@ def resolve(
     """
     user = pooler_config or PoolerConfig()
     convert = resolve_convert(files, convert=convert, runner=runner)
-    chain = parse_chain(files.modules, files.module_configs) if files.modules else None
+    chain = parse_chain(files.modules, files.module_configs) if files.modules else _NO_CHAIN
+    if convert != "embed":
+        chain = _NO_CHAIN  # what follows is about sentence embeddings
+    hook = _hook(files, convert)
     sources: dict[str, Source] = {}
     pooling = _resolve_pooling(files, convert, chain, user, sources)
-    hook = HOOKS.get(files.architecture, {})
+    # A hook's setting goes with the pooling type, or the conversion, that can use it.
+    step_tag_id = hook.get("step_tag_id") if pooling[0] == "STEP" else None
+    logit_mean = hook.get("logit_mean") if convert == "classify" else None
     hidden = hidden_size(files.config)
-    spec_fields: dict[str, Any] = {
+    chosen: dict[str, Any] = {
         "use_activation": _pick(
-            sources, "use_activation", user.resolved_activation(), hook.get("use_activation"), True
+            sources,
+            "use_activation",
+            user=user.resolved_activation(),
+            # A sentence-transformers checkpoint without Normalize is un-normalised (vLLM does the same).
+            st=chain.normalize if chain.pooling is not None else None,
+            architecture=hook.get("use_activation"),
+            default=convert != "reward",
         ),
-        "logit_mean": _pick(sources, "logit_mean", _user_mean(user), hook.get("logit_mean"), None),
-        "logit_sigma": _pick(sources, "logit_sigma", user.logit_sigma, None, None),
-        "step_tag_id": _pick(sources, "step_tag_id", user.step_tag_id, hook.get("step_tag_id"), None),
-        "returned_token_ids": _pick(sources, "returned_token_ids", user.returned_token_ids, None, None),
-        "dimensions": _pick(sources, "dimensions", user.dimensions, None, None),
+        "logit_mean": _pick(sources, "logit_mean", user=_user_mean(user), architecture=logit_mean),
+        "logit_sigma": _pick(sources, "logit_sigma", user=user.logit_sigma),
+        "step_tag_id": _pick(sources, "step_tag_id", user=user.step_tag_id, architecture=step_tag_id),
+        "returned_token_ids": _pick(sources, "returned_token_ids", user=user.returned_token_ids),
+        "dimensions": _pick(sources, "dimensions", user=user.dimensions),
     }
     if convert == "embed":
-        spec_fields |= _embed_fields(files, chain, user, pooling, hidden, sources)
+        chosen |= _embed_fields(files, chain, hidden * len(pooling), sources)
     else:
-        spec_fields |= _label_fields(files, convert, sources)
-    spec = PoolingSpec(convert=convert, pooling=pooling, hidden_size=hidden, sources=sources, **spec_fields)
-    _validate(spec)
+        chosen |= _label_fields(files, convert, sources)
+    spec = PoolingSpec(convert=convert, pooling=pooling, hidden_size=hidden, sources=sources, **chosen)
+    validate(spec)
     return spec
 
 
@@ -100,14 +114,30 @@ def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner
     )
 
 
-def _pick(sources: dict[str, Source], name: str, user: Any, hook: Any, default: Any) -> Any:
-    """Choose the strongest non-``None`` value of one field and note its source."""
-    if user is not None:
-        sources[name] = "user"
-        return user
-    if hook is not None:
-        sources[name] = "architecture"
-        return hook
+def _hook(files: CheckpointFiles, convert: Convert) -> dict[str, Any]:
+    """Return what the class says about its head; an embedding leaves that head out."""
+    return {} if convert == "embed" else HOOKS.get(files.architecture, {})
+
+
+def _pick(
+    sources: dict[str, Source],
+    name: str,
+    *,
+    user: Any = None,
+    st: Any = None,
+    architecture: Any = None,
+    default: Any = None,
+) -> Any:
+    """Choose the strongest value of one field that is not ``None``, and note its source."""
+    candidates: tuple[tuple[Source, Any], ...] = (
+        ("user", user),
+        ("sentence_transformers", st),
+        ("architecture", architecture),
+    )
+    for source, value in candidates:
+        if value is not None:
+            sources[name] = source
+            return value
     sources[name] = "convert_default"
     return default
 
@@ -120,104 +150,85 @@ def _user_mean(user: PoolerConfig) -> float | None:
 
 
 def _resolve_pooling(
-    files: CheckpointFiles,
-    convert: Convert,
-    chain: ModuleChain | None,
-    user: PoolerConfig,
-    sources: dict[str, Source],
+    files: CheckpointFiles, convert: Convert, chain: ModuleChain, user: PoolerConfig, sources: dict[str, Source]
 ) -> tuple[PoolingType, ...]:
     asked = user.resolved_pooling_type()
-    if asked is not None:
-        sources["pooling"] = "user"
-        return (parse_pooling_type(asked),)
-    if convert == "embed" and chain is not None and chain.pooling is not None:
-        sources["pooling"] = "sentence_transformers"
-        return chain.pooling
-    from_architecture = _architecture_pooling(files, convert)
-    if from_architecture is not None:
-        sources["pooling"] = "architecture"
-        return (from_architecture,)
-    sources["pooling"] = "convert_default"
-    return ("ALL",) if convert == "reward" else ("LAST",)
+    stated = _architecture_pooling(files, convert)
+    # Modules after the transformer and no Pooling among them: late interaction (ColBERT), every token is a vector.
+    from_modules = ("ALL",) if chain.pooling is None and chain.steps else chain.pooling
+    pooling: tuple[PoolingType, ...] = _pick(
+        sources,
+        "pooling",
+        user=(asked,) if asked is not None else None,
+        st=from_modules,
+        architecture=(stated,) if stated is not None else None,
+        default=("ALL",) if convert == "reward" else ("LAST",),
+    )
+    return pooling
 
 
 def _architecture_pooling(files: CheckpointFiles, convert: Convert) -> PoolingType | None:
-    hook = HOOKS.get(files.architecture, {})
+    hook = _hook(files, convert)
     if "pooling_type" in hook:
         return parse_pooling_type(hook["pooling_type"])
     if convert == "reward":
         return None
-    if files.architecture.endswith("ForTokenClassification"):
+    if files.architecture in POOLING_KEYS:
+        return _config_pooling(files, POOLING_KEYS[files.architecture])
+    if convert == "classify" and files.architecture.endswith("ForTokenClassification"):
         return "ALL"
-    if convert == "classify" and files.config.get("classifier_pooling"):  # ModernBERT
-        return parse_pooling_type(files.config["classifier_pooling"])
-    if files.config.get("is_decoder") and files.model_type not in FAMILY_POOLING:
-        return None
+    if convert == "classify" and files.config.get("classifier_pooling"):  # ModernBERT and kin
+        return _config_pooling(files, "classifier_pooling")
+    if files.config.get("is_decoder"):
+        return None  # made causal: the first token has seen nothing
     return FAMILY_POOLING.get(files.model_type)
 
 
-def _embed_fields(
-    files: CheckpointFiles,
-    chain: ModuleChain | None,
-    user: PoolerConfig,
-    pooling: tuple[PoolingType, ...],
-    hidden: int,
-    sources: dict[str, Source],
-) -> dict[str, Any]:
-    steps = chain.steps if chain is not None else ()
-    if chain is not None and user.resolved_activation() is None:
-        # A sentence-transformers checkpoint without Normalize is un-normalised (vLLM does the same).
-        sources["use_activation"] = "sentence_transformers"
-        use_activation = chain.normalize
-    else:
-        use_activation = user.resolved_activation() is not False
-    width = hidden * len(pooling)
-    for step in steps:
+def _config_pooling(files: CheckpointFiles, key: str) -> PoolingType:
+    try:
+        return parse_pooling_type(files.config.get(key))
+    except ConfigError as error:
+        raise ConfigError(f"config.json, key {key!r}: {error}") from None
+
+
+def _embed_fields(files: CheckpointFiles, chain: ModuleChain, width: int, sources: dict[str, Source]) -> dict[str, Any]:
+    for step in chain.steps:
         if step.in_features is not None and step.in_features != width:
             raise ConfigError(f"{step.path}: expects {step.in_features} features, the step before gives {width}")
         width = step.out_features or width
-    sizes = tuple(files.config.get("matryoshka_dimensions") or ())
+    sizes = files.config.get("matryoshka_dimensions") or ()
+    if not isinstance(sizes, list | tuple) or not all(isinstance(size, int) for size in sizes):
+        raise ConfigError(f"config.json: matryoshka_dimensions must be a list of integers, got {sizes!r}")
     return {
-        "steps": steps,
-        "activation": "normalize",
-        "use_activation": use_activation,
+        "steps": _pick(sources, "steps", st=chain.steps or None, default=()),
+        "activation": _pick(sources, "activation", default="normalize"),
         "embedding_size": width,
         "is_matryoshka": bool(sizes) or bool(files.config.get("is_matryoshka")),
-        "matryoshka_dimensions": sizes,
+        "matryoshka_dimensions": _pick(sources, "matryoshka_dimensions", architecture=tuple(sizes) or None, default=()),
     }
 
 
 def _label_fields(files: CheckpointFiles, convert: Convert, sources: dict[str, Source]) -> dict[str, Any]:
-    names = label_names(files.config)
-    has_head = not files.architecture.endswith(("ForCausalLM", "LMHeadModel", "ForMaskedLM")) and (
-        "For" in files.architecture or files.architecture.endswith(("RewardModel", "ClassificationModel"))
-    )
     if convert == "reward":
-        fields: dict[str, Any] = {"activation": "identity", "num_labels": None}
-        if has_head:
-            fields |= {"num_labels": len(names), "labels": names}
-        return fields
+        fields: dict[str, Any] = {"activation": _pick(sources, "activation", default="identity")}
+        row = match_suffix(files.architecture)
+        has_head = row is not None and row[1] in ("classify", "reward")
+        # Without a head in the checkpoint the hidden states are the answer.
+        return fields | _labels(files, convert, sources) if has_head else fields
+    fields = _labels(files, convert, sources)
+    fields["activation"], sources["activation"] = classification_activation(files, fields["num_labels"])
+    # vLLM's `use_sep_token`, called `use_pad_token` before: whether two texts are encoded as a pair.
+    is_pair = files.config.get("use_sep_token", files.config.get("use_pad_token", True))
+    fields["pair_format"] = _pick(sources, "pair_format", architecture=None if is_pair else "concat", default="pair")
+    return fields
+
+
+def _labels(files: CheckpointFiles, convert: Convert, sources: dict[str, Source]) -> dict[str, Any]:
+    count = _hook(files, convert).get("num_labels")
+    config = files.config if count is None else {**files.config, "num_labels": count}
+    names = label_names(config)
+    is_stated = bool(config.get("id2label") or config.get("num_labels"))
     return {
-        "activation": classification_activation(files.config, len(names)),
         "num_labels": len(names),
-        "labels": names,
+        "labels": _pick(sources, "labels", architecture=names if is_stated else None, default=names),
     }
-
-
-def _validate(spec: PoolingSpec) -> None:
-    token_types = [kind for kind in spec.pooling if kind in TOKEN_POOLING_TYPES]
-    if token_types and len(spec.pooling) > 1:
-        raise ConfigError(f"pooling type {token_types[0]} cannot be concatenated with others, got {spec.pooling}")
-    if spec.convert == "reward" and not token_types:
-        raise ConfigError(f"a reward head pools ALL or STEP, got {spec.pooling[0]}; use --convert classify for one "
-                          "score a text")  # fmt: skip
-    if spec.pooling[0] == "STEP" and spec.step_tag_id is None:
-        raise ConfigError("pooling type STEP needs step_tag_id: pass --pooler-config '{\"step_tag_id\": ID, ...}'")
-    if spec.pooling[0] != "STEP" and (spec.step_tag_id is not None or spec.returned_token_ids is not None):
-        raise ConfigError(f"step_tag_id and returned_token_ids need pooling type STEP, got {spec.pooling[0]}")
-    if spec.convert != "classify" and (spec.logit_mean is not None or spec.logit_sigma is not None):
-        raise ConfigError(f"logit_mean/logit_sigma apply to convert=classify, got convert={spec.convert}")
-    if spec.logit_sigma == 0:
-        raise ConfigError("logit_sigma cannot be 0 (division by zero)")
-    if spec.dimensions is not None and spec.convert != "embed":
-        raise ConfigError(f"dimensions applies to convert=embed, got convert={spec.convert}")

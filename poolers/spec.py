@@ -6,6 +6,7 @@ Each closed vocabulary is one ``Literal``; the tuple used for run-time checks is
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -36,8 +37,10 @@ StepKind = Literal["dense", "layer_norm", "normalize"]
 
 PairFormat = Literal["pair", "concat"]
 
-# Other spellings of the same idea: sentence-transformers' mode names and vLLM's casing.
+# Other spellings of the same idea: sentence-transformers' mode names, and those of models' own configs.
 POOLING_ALIASES: dict[str, PoolingType] = {
+    "AVG": "MEAN",
+    "BOS": "CLS",
     "LAST_TOKEN": "LAST",
     "LASTTOKEN": "LAST",
     "CLS_TOKEN": "CLS",
@@ -115,11 +118,12 @@ class PoolerConfig:
             values["returned_token_ids"] = tuple(values["returned_token_ids"])
         return cls(**values)
 
-    def resolved_pooling_type(self) -> str | None:
+    def resolved_pooling_type(self) -> PoolingType | None:
         """Return the one pooling type asked for, or ``None``.
 
         Raises:
-            ConfigError: ``pooling_type`` beside one of its two halves, or both halves at once.
+            ConfigError: not a pooling type; a token-level type in ``seq_pooling_type`` (or the reverse);
+                ``pooling_type`` beside one of its two halves, or both halves at once.
         """
         given = {
             name: value
@@ -128,7 +132,13 @@ class PoolerConfig:
         }
         if len(given) > 1:
             raise ConfigError(f"cannot set both {' and '.join(f'`{name}`' for name in given)}; keep one of them")
-        return next(iter(given.values()), None)
+        if not given:
+            return None
+        ((name, value),) = given.items()
+        kind = parse_pooling_type(value)
+        if name != "pooling_type" and (kind in TOKEN_POOLING_TYPES) != (name == "tok_pooling_type"):
+            raise ConfigError(f"`{name}` cannot be {kind}; give `pooling_type` alone")
+        return kind
 
     def resolved_activation(self) -> bool | None:
         """Return the one activation switch asked for, or ``None``.
@@ -147,7 +157,7 @@ class PoolerConfig:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _is_int(value: object) -> bool:
@@ -163,7 +173,7 @@ _FIELD_CHECKS: dict[str, tuple[str, Any]] = {
     "str | None": ("a string", lambda value: value is None or isinstance(value, str)),
     "bool | None": ("true or false", lambda value: value is None or isinstance(value, bool)),
     "int | None": ("an integer", lambda value: value is None or _is_int(value)),
-    "float | None": ("a number", lambda value: value is None or _is_number(value)),
+    "float | None": ("a finite number", lambda value: value is None or _is_number(value)),
     "tuple[int, ...] | None": ("a list of integers", lambda value: value is None or _is_int_list(value)),
 }
 
@@ -196,7 +206,8 @@ class PoolingSpec:
         use_activation: default of the per-request switch.
         hidden_size: width of the backbone's hidden states.
         embedding_size: width of the vector an ``embed`` request returns (``None`` otherwise).
-        num_labels: width of the logits (classify), of a row of rewards (reward), or ``None``.
+        num_labels: width of the logits (classify), of a row of rewards (reward), or ``None``
+            where the head is the hidden states themselves.
         labels: label names by index.
         is_matryoshka, matryoshka_dimensions: whether, and to which sizes, a request may shorten
             the vector.

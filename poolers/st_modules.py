@@ -49,7 +49,14 @@ SUPPORTED_MODULES: tuple[str, ...] = ("Transformer", "Pooling", "Dense", "LayerN
 
 @dataclass(frozen=True)
 class ModuleChain:
-    """What a sentence-transformers checkpoint says about its head."""
+    """What a sentence-transformers checkpoint says about its head.
+
+    Attributes:
+        transformer_path: folder of the transformer, empty for the root.
+        pooling: what Pooling concatenates; ``None`` without such a module (cross-encoders, ColBERT).
+        steps: the modules after it, the final Normalize excepted.
+        normalize: whether Normalize comes last.
+    """
 
     transformer_path: str
     pooling: tuple[PoolingType, ...] | None
@@ -115,29 +122,25 @@ def _parse_pooling(config: Mapping[str, Any], path: str) -> tuple[PoolingType, .
     if mode is None:
         active = tuple(kind for key, kind in _LEGACY_MODES.items() if config.get(key))
         return active or ("MEAN",)  # sentence-transformers' own default when no mode is on
-    names = (mode,) if isinstance(mode, str) else tuple(mode)
-    unknown = [name for name in names if name not in _MODES]
-    if unknown or not names:
+    names = mode if isinstance(mode, list | tuple) else (mode,)
+    if not names or any(str(name) not in _MODES for name in names):
         raise ConfigError(f"{path}/config.json: pooling_mode {mode!r} is unknown; expected: {', '.join(_MODES)}")
     return tuple(_MODES[name] for name in names)
 
 
 def _parse_step(kind: str, config: Mapping[str, Any], path: str) -> HeadStep:
+    for key in ("module_input_name", "module_output_name"):
+        if config.get(key) not in (None, "sentence_embedding"):
+            raise ConfigError(f"{path}/config.json: {kind} with {key}={config[key]!r} is not supported")
     if kind == "Normalize":
         return HeadStep(kind="normalize")
     if kind == "LayerNorm":
-        size = config.get("dimension")
+        size = _size(config, "dimension", kind, path)
         return HeadStep(kind="layer_norm", path=path, in_features=size, out_features=size)
-    for key in ("in_features", "out_features"):
-        if not isinstance(config.get(key), int):
-            raise ConfigError(f"{path}/config.json: Dense needs an integer {key!r}, got {config.get(key)!r}")
     if config.get("use_residual"):
         raise ConfigError(f"{path}/config.json: Dense with use_residual=true is not supported")
-    for key in ("module_input_name", "module_output_name"):
-        if config.get(key) not in (None, "sentence_embedding"):
-            raise ConfigError(f"{path}/config.json: Dense with {key}={config[key]!r} is not supported")
     # sentence-transformers builds Dense with Tanh when the key is absent.
-    function = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    function = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     if function not in DENSE_ACTIVATIONS:
         raise ConfigError(
             f"{path}/config.json: activation_function {function!r} is not supported; "
@@ -146,8 +149,15 @@ def _parse_step(kind: str, config: Mapping[str, Any], path: str) -> HeadStep:
     return HeadStep(
         kind="dense",
         path=path,
-        in_features=config["in_features"],
-        out_features=config["out_features"],
+        in_features=_size(config, "in_features", kind, path),
+        out_features=_size(config, "out_features", kind, path),
         bias=bool(config.get("bias", True)),
         activation=DENSE_ACTIVATIONS[function],
     )
+
+
+def _size(config: Mapping[str, Any], key: str, kind: str, path: str) -> int:
+    value = config.get(key)
+    if not isinstance(value, int):
+        raise ConfigError(f"{path}/config.json: {kind} needs an integer {key!r}, got {value!r}")
+    return value
