@@ -8,15 +8,15 @@ pooling method, under padding on either side (the models' own forwards read posi
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from ..poolers.architectures import OFFSET_POSITION_FAMILIES
+from ..poolers.architectures import OFFSET_POSITION_FAMILIES, TRIGRAM_FAMILIES, UNEXPORTABLE
 from ..poolers.heads import Step
 from ..poolers.pooler import Pooler
 from ..poolers.spec import HeadStep, PoolingSpec
@@ -35,8 +35,7 @@ class AdaptedModel(nn.Module):
         self.config = backbone.config
         self.input_names = input_names(backbone)
         self._takes_positions = "position_ids" in inspect.signature(backbone.forward).parameters
-        offset = self.config.model_type in OFFSET_POSITION_FAMILIES
-        self._position_offset = int(self.config.pad_token_id) if offset else None
+        self._position_offset = int(self.config.pad_token_id) if _counts_from_pad(self.config) else None
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -53,7 +52,13 @@ class AdaptedModel(nn.Module):
             extra["token_type_ids"] = token_type_ids
         if self._takes_positions:
             extra["position_ids"] = self._positions(input_ids, attention_mask)
-        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **extra).last_hidden_state
+        if self.config.model_type in TRIGRAM_FAMILIES:
+            embedded = self.backbone.get_input_embeddings()(input_ids)
+            extra["inputs_embeds"] = embedded * attention_mask.unsqueeze(-1).to(embedded.dtype)
+        else:
+            extra["input_ids"] = input_ids
+        seen = _never_empty(attention_mask) if getattr(self.config, "token_dropout", False) else attention_mask
+        hidden = self.backbone(attention_mask=seen, **extra).last_hidden_state
         outputs: dict[str, Tensor] = self.pooler(hidden, attention_mask)
         return outputs
 
@@ -65,6 +70,18 @@ class AdaptedModel(nn.Module):
         # multiplied in because a host may pad with another id.
         counted = attention_mask * (input_ids != self._position_offset).to(attention_mask.dtype)
         return counted.cumsum(dim=1) * counted + self._position_offset
+
+
+def _counts_from_pad(config: PretrainedConfig) -> bool:
+    """Whether position ids begin behind the pad id. ESM-2 is of such a family, but its rotary positions begin at 0."""
+    kind = getattr(config, "position_embedding_type", "absolute")
+    return config.model_type in OFFSET_POSITION_FAMILIES and kind == "absolute"
+
+
+def _never_empty(attention_mask: Tensor) -> Tensor:
+    """Show all of a fully padded row: ESM-2 divides by the number of tokens."""
+    is_empty = attention_mask.sum(dim=1, keepdim=True) == 0
+    return attention_mask + is_empty.to(attention_mask.dtype)
 
 
 class _AsFirstToken(nn.Module):
@@ -111,12 +128,30 @@ def _prediction_head(model: PreTrainedModel, base: nn.Module) -> nn.Module | Non
     return nn.Sequential(head, classifier) if head is not None and classifier is not None else None
 
 
-def _bert_pooler(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
-    """BERT: the base model's ``pooler`` (dense, tanh) -> ``classifier``."""
-    pooler, classifier = _child(base, "pooler"), _child(model, "classifier", nn.Linear)
+def _dense_classifier(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """EuroBERT: ``dense`` -> ``activation`` -> ``classifier``."""
+    dense, activation = _child(model, "dense", nn.Linear), _child(model, "activation")
+    classifier = _child(model, "classifier", nn.Linear)
+    if dense is None or activation is None or classifier is None:
+        return None
+    return nn.Sequential(dense, activation, classifier)
+
+
+def _pooler_classifier(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """BERT: the base model's ``pooler`` (dense, tanh) -> ``classifier``; DeBERTa: the model's own ``pooler``."""
+    pooler, classifier = _child(base, "pooler") or _child(model, "pooler"), _child(model, "classifier", nn.Linear)
     if pooler is None or classifier is None or _child(pooler, "dense", nn.Linear) is None:
         return None
     return nn.Sequential(_AsFirstToken(pooler), classifier)
+
+
+def _linear_pooler(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """ALBERT: the base model's ``pooler`` is a Linear, its ``pooler_activation`` beside it -> ``classifier``."""
+    pooler, activation = _child(base, "pooler", nn.Linear), _child(base, "pooler_activation")
+    classifier = _child(model, "classifier", nn.Linear)
+    if pooler is None or activation is None or classifier is None:
+        return None
+    return nn.Sequential(pooler, activation, classifier)
 
 
 def _classification_head(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
@@ -127,13 +162,40 @@ def _classification_head(model: PreTrainedModel, base: nn.Module) -> nn.Module |
     return _AsFirstToken(head)
 
 
+def _vector_head(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """Funnel: a ``classifier`` module that reads vectors."""
+    head = _child(model, "classifier")
+    return head if head is not None and _child(head, "linear_out", nn.Linear) is not None else None
+
+
+def _sequence_summary(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """XLM, FlauBERT: ``sequence_summary`` of one token; XLNet: followed by ``logits_proj``."""
+    summary = _child(model, "sequence_summary")
+    if summary is None:
+        return None
+    projection = _child(model, "logits_proj", nn.Linear) or nn.Identity()
+    return nn.Sequential(_AsFirstToken(summary), projection)
+
+
+def _lone_classifier(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """CTRL: nothing but a ``classifier`` beside the base model."""
+    classifier = _child(model, "classifier", nn.Linear)
+    own = {name for name, child in model.named_children() if child is not base}
+    return classifier if own == {"classifier"} and _child(base, "pooler") is None else None
+
+
 RECIPES: tuple[Callable[[PreTrainedModel, nn.Module], nn.Module | None], ...] = (
     _score,
     _per_token,
     _pre_classifier,
     _prediction_head,
-    _bert_pooler,
+    _dense_classifier,
+    _pooler_classifier,
+    _linear_pooler,
     _classification_head,
+    _vector_head,
+    _sequence_summary,
+    _lone_classifier,
 )
 
 
@@ -156,9 +218,10 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
     """Compose backbone and head.
 
     Raises:
-        ExportError: an unknown classification head.
+        ExportError: an unknown classification head, or a backbone that no graph can be right for.
         SourceError: the weights of a head module are missing.
     """
+    _refuse(model.config)
     if spec.num_labels is None:
         pooler = Pooler(spec, [Step(step, step_weights(source, step)) for step in spec.steps])
         backbone = model
@@ -166,6 +229,24 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
         pooler = Pooler(spec, classifier=find_classifier(model))
         backbone = cast(PreTrainedModel, model.base_model)
     return AdaptedModel(backbone, pooler).eval()
+
+
+def _refuse(config: PretrainedConfig) -> None:
+    """Turn away what is right for the gate's short texts only, or for no text beside another."""
+    reason = UNEXPORTABLE.get(config.model_type)
+    if getattr(config, "attention_type", None) == "block_sparse":
+        # BigBird takes this path for long batches only; a graph has one path.
+        reason = 'its attention is block-sparse; pass --hf-overrides \'{"attention_type": "original_full"}\''
+    elif "longrope" in _rope_types(config):
+        reason = "`longrope` chooses the rotary factors of all texts by the longest of their batch"
+    if reason is not None:
+        raise ExportError(f"{config.model_type} cannot be exported: {reason}")
+
+
+def _rope_types(config: PretrainedConfig) -> set[str | None]:
+    rope = getattr(config, "rope_parameters", None) or {}
+    nested = [value for value in rope.values() if isinstance(value, Mapping)]  # one for each kind of attention
+    return {scope.get("rope_type") for scope in (rope, *nested)}
 
 
 def step_weights(source: Source, step: HeadStep) -> dict[str, Tensor]:

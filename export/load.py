@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from tokenizers import normalizers
 from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
@@ -47,9 +48,10 @@ def load_model(source: Source, request: ExportRequest, spec: PoolingSpec) -> Pre
                 attn_implementation="eager" if config.model_type in _EAGER_FAMILIES else None,
                 trust_remote_code=request.trust_remote_code,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, by name
             )
         except Exception as error:
-            raise SourceError(f"{source.id} cannot be loaded: {_first_line(error)}") from error
+            raise SourceError(f"{source.id} cannot be loaded: {_reason(error)}") from error
     _refuse_random_weights(source, spec, info)
     _disable_cache(model.config)
     return model.eval()  # type: ignore[no-any-return]
@@ -69,10 +71,10 @@ def load_config(source: Source, request: ExportRequest) -> PretrainedConfig:
         config: PretrainedConfig = AutoConfig.from_pretrained(
             source.model_folder, trust_remote_code=request.trust_remote_code
         )
+        # Made anew from the merged file, so that the model is the one `config.json` of the bundle describes.
+        return type(config).from_dict(dict(source.files.config)) if overrides else config
     except Exception as error:
-        raise SourceError(f"{source.id}: config.json is not understood: {_first_line(error)}") from error
-    _override(config, overrides)
-    return config
+        raise SourceError(f"{source.id}: config.json is not understood: {_reason(error)}") from error
 
 
 def load_tokenizer(source: Source, request: ExportRequest) -> PreTrainedTokenizerBase:
@@ -81,16 +83,35 @@ def load_tokenizer(source: Source, request: ExportRequest) -> PreTrainedTokenize
     Raises:
         SourceError: no tokenizer, or one without a ``tokenizer.json`` form.
     """
+    if not request.trust_remote_code and not any(_is_vocabulary(path.name) for path in source.model_folder.iterdir()):
+        # transformers 5 would make up an empty tokenizer.
+        raise SourceError(
+            f"{source.model_folder} has no tokenizer; expected tokenizer.json, vocab.txt or a *.model file"
+        )
     with quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(source.model_folder, trust_remote_code=request.trust_remote_code)
         except Exception as error:
-            raise SourceError(f"{source.id}: the tokenizer cannot be loaded: {_first_line(error)}") from error
+            raise SourceError(f"{source.id}: the tokenizer cannot be loaded: {_reason(error)}") from error
     if not tokenizer.is_fast:
         raise SourceError(
             f"{source.id}: {type(tokenizer).__name__} has no tokenizer.json form; expected a fast tokenizer"
         )
+    if source.lower_case:
+        _lower_case(tokenizer)
     return tokenizer
+
+
+def _is_vocabulary(name: str) -> bool:
+    known = name in ("tokenizer.json", "vocab.txt", "vocab.json", "tekken.json")
+    return known or name.endswith((".model", ".tiktoken"))
+
+
+def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Put lower-casing into the tokenizer itself, where sentence-transformers has it: special tokens in a text stay."""
+    backend = tokenizer.backend_tokenizer
+    own = [backend.normalizer] if backend.normalizer is not None else []
+    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
 
 
 def _loader(source: Source, config: PretrainedConfig, spec: PoolingSpec) -> Any:
@@ -115,18 +136,9 @@ def _refuse_random_weights(source: Source, spec: PoolingSpec, info: Mapping[str,
         hint = "" if spec.num_labels is None else "; the checkpoint has no such head, use --convert embed or reward"
         shown = ", ".join(missing[:4]) + (" …" if len(missing) > 4 else "")
         raise SourceError(f"{source.id}: {len(missing)} weight(s) are not in the checkpoint ({shown}){hint}")
-    mismatched = [entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"]]
+    mismatched = sorted(entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"])
     if mismatched:
         raise SourceError(f"{source.id}: weights have other shapes than config.json says: {', '.join(mismatched[:4])}")
-
-
-def _override(config: PretrainedConfig, overrides: Mapping[str, Any]) -> None:
-    for key, value in overrides.items():
-        nested = getattr(config, key, None)
-        if isinstance(value, Mapping) and isinstance(nested, PretrainedConfig):
-            _override(nested, value)
-        else:
-            setattr(config, key, value)
 
 
 def _disable_cache(config: PretrainedConfig) -> None:
@@ -135,5 +147,8 @@ def _disable_cache(config: PretrainedConfig) -> None:
         scope.use_cache = False
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """The first line of a library's message, in this tool's words where it asks for trust."""
+    if "trust_remote_code" in str(error):
+        return "it brings Python code of its own, which is not run unless you read it and pass --trust-remote-code"
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -111,7 +111,11 @@ def cached_bundle(model: str, cache: Path, **options: Any) -> Path:
     source = open_source(request)
     target = cache / f"{source.id.replace('/', '--')}-{_fingerprint(source, request)}"
     if not is_bundle(target):
-        _export(source, request, target, SilentReporter())
+        try:
+            _export(source, request, target, SilentReporter())
+        except ExportError:
+            if not is_bundle(target):  # else another process was faster
+                raise
     return target
 
 
@@ -194,7 +198,6 @@ def _tokenizer_policy(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else files.config.get("pad_token_id")
     return TokenizerPolicy(
         max_length=limit,
-        do_lower_case=bool(files.transformer_config.get("do_lower_case")),
         # Masked positions only need a valid id; 0 always is one.
         pad_token_id=pad if isinstance(pad, int) and 0 <= pad < vocabulary else 0,
         padding_side="left" if tokenizer.padding_side == "left" else "right",
@@ -220,7 +223,6 @@ def _metadata(info: SourceInfo, spec: PoolingSpec, policy: TokenizerPolicy) -> d
         "pool_export.labels": json.dumps(list(spec.labels), ensure_ascii=False),
         "pool_export.max_length": str(policy.max_length),
         "pool_export.pad_token_id": str(policy.pad_token_id),
-        "pool_export.do_lower_case": str(policy.do_lower_case).lower(),
         "pool_export.version": importlib.metadata.version("pool-export"),
     }
 

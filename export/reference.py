@@ -7,7 +7,7 @@ model's own Hugging Face ``forward``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,7 +85,8 @@ class Reference:
             type_ids: its segment ids.
 
         Returns:
-            The main outputs of the graph contract without the batch axis, float64.
+            Every output of the graph contract without the batch axis, float64 (and
+            ``unnormalized_embedding`` where the graph leaves it out, the two being the same).
         """
         spec = self.spec
         if spec.num_labels is not None:
@@ -95,9 +96,14 @@ class Reference:
         if spec.convert == "reward":
             return {"rewards": states}
         pooled = np.concatenate([POOLED[kind](states) for kind in spec.pooling], axis=-1)
-        vector = self._project(pooled)
-        name = "token_embeddings" if spec.is_token_level else "sentence_embedding"
-        return {name: _unit(vector) if spec.use_activation else vector, "last_hidden_state": states}
+        raw = self._project(pooled)
+        vector = _unit(raw) if spec.use_activation else raw
+        if spec.is_token_level:
+            return {"token_embeddings": vector, "last_hidden_state": states}
+        outputs = {"sentence_embedding": vector, "last_hidden_state": states, "unnormalized_embedding": raw}
+        if spec.steps and len(spec.pooling) == 1:
+            outputs["token_embeddings"] = self._project(states)
+        return outputs
 
     def _classified(self, logits: Array) -> dict[str, Array]:
         spec = self.spec
@@ -162,8 +168,3 @@ class Reference:
 def _numpy(tensor: torch.Tensor) -> Array:
     result: Array = tensor.detach().to(torch.float64).numpy()
     return result
-
-
-def primary_output(expected: Mapping[str, Array]) -> str:
-    """The output the parity bars are about: the first of the contract's order."""
-    return next(iter(expected))

@@ -24,6 +24,11 @@ class Sample:
     encoded: Encoded
 
 
+def verified_length(tokenizer: TextTokenizer) -> int:
+    """Most tokens of a sample: the model's limit, or less where that would take too long."""
+    return min(tokenizer.max_length, _LONGEST_VERIFIED)
+
+
 def parity_samples(tokenizer: TextTokenizer, spec: PoolingSpec) -> list[Sample]:
     """Build the gate's inputs.
 
@@ -33,7 +38,7 @@ def parity_samples(tokenizer: TextTokenizer, spec: PoolingSpec) -> list[Sample]:
     prompts = [Prompt(text=text) for text in (*hard_texts(), *sentences()[:_SENTENCES])]
     if spec.convert == "classify":
         prompts += [Prompt(text=query, pair=document) for query, document in pairs()[:_PAIRS]]
-    limit = min(tokenizer.max_length, _LONGEST_VERIFIED)
+    limit = verified_length(tokenizer)
     samples = []
     for prompt in prompts:
         if prompt.text == "" and not tokenizer.count(prompt):

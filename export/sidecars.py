@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from ..poolers.spec import PoolingSpec, PoolingType
 from ..runtime.golden import GOLDEN_FORMAT
 from ..runtime.manifest import GOLDEN_NAME, TokenizerPolicy
-from .errors import SourceError
+from .errors import ExportError, SourceError
 from .quiet import quiet
 from .samples import Sample
 from .source import Source
@@ -33,13 +33,14 @@ _VOCABULARY_FILES = (
     "tokenizer.model",
 )
 
-_OLD_MODE_KEYS: dict[PoolingType, str] = {
-    "CLS": "pooling_mode_cls_token",
-    "MEAN": "pooling_mode_mean_tokens",
-    "MAX": "pooling_mode_max_tokens",
-    "MEAN_SQRT_LEN": "pooling_mode_mean_sqrt_len_tokens",
-    "WEIGHTED_MEAN": "pooling_mode_weightedmean_tokens",
-    "LAST": "pooling_mode_lasttoken",
+# Pooling type -> its old boolean and its new mode, in the order in which the booleans are concatenated.
+_ST_MODES: dict[PoolingType, tuple[str, str]] = {
+    "CLS": ("pooling_mode_cls_token", "cls"),
+    "MAX": ("pooling_mode_max_tokens", "max"),
+    "MEAN": ("pooling_mode_mean_tokens", "mean"),
+    "MEAN_SQRT_LEN": ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens"),
+    "WEIGHTED_MEAN": ("pooling_mode_weightedmean_tokens", "weightedmean"),
+    "LAST": ("pooling_mode_lasttoken", "lasttoken"),
 }
 
 
@@ -51,10 +52,16 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
     fastembed needs it and transformers 5 stopped writing it.
 
     Raises:
-        SourceError: the tokenizer cannot be saved.
+        SourceError: the tokenizer has no ``tokenizer.json`` form.
+        ExportError: a file cannot be written.
     """
     with quiet():
-        tokenizer.save_pretrained(folder)
+        try:
+            tokenizer.save_pretrained(folder)
+        except OSError:
+            raise
+        except Exception as error:  # the Rust half has no class of its own for a full disk
+            raise ExportError(f"{source.id}: the tokenizer cannot be written: {error}") from error
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise SourceError(f"{source.id}: {type(tokenizer).__name__} did not write tokenizer.json")
@@ -78,17 +85,11 @@ def write_config(folder: Path, source: Source) -> None:
 
 
 def write_sentence_transformers(folder: Path, source: Source, spec: PoolingSpec, policy: TokenizerPolicy) -> None:
-    """Write ``modules.json`` and its folders in the dialect that old and new readers understand.
-
-    Releases before 5.4 fail on unknown keys and TEI requires the ``pooling_mode_*`` booleans;
-    newer releases rename the old keys on load. So the old form is the common one.
-    """
+    """Write ``modules.json`` and its folders in the dialect that old and new readers understand."""
     if spec.convert != "embed" or spec.is_token_level:
         return
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    config: dict[str, Any] = {"word_embedding_dimension": spec.hidden_size}
-    config |= {key: kind in spec.pooling for kind, key in _OLD_MODE_KEYS.items()}
-    _write_json(folder / "1_Pooling" / "config.json", config)
+    _write_json(folder / "1_Pooling" / "config.json", _pooling_config(source, spec))
     for step in spec.steps:
         name = f"{len(modules)}_{'Normalize' if step.kind == 'normalize' else step.path.rsplit('_', 1)[-1]}"
         if step.kind != "normalize":
@@ -103,12 +104,28 @@ def write_sentence_transformers(folder: Path, source: Source, spec: PoolingSpec,
     _write_json(folder / "modules.json", entries)
     _write_json(
         folder / "sentence_bert_config.json",
-        {"max_seq_length": policy.max_length, "do_lower_case": policy.do_lower_case},
+        {"max_seq_length": policy.max_length, "do_lower_case": source.lower_case},
     )
     stated = dict(source.files.st_config)
     stated.setdefault("prompts", policy.prompts)
     stated.setdefault("default_prompt_name", policy.default_prompt_name)
     _write_json(folder / "config_sentence_transformers.json", stated)
+
+
+def _pooling_config(source: Source, spec: PoolingSpec) -> dict[str, Any]:
+    """Prefer the old form: releases before 5.4 fail on unknown keys, TEI requires the booleans, newer ones read both.
+
+    The booleans have one order of concatenation; another order needs the new form.
+    """
+    entries = source.files.modules or ()
+    configs = [source.files.module_configs.get(str(entry.get("path"))) or {} for entry in entries]
+    # Prompt tokens left out of pooling (INSTRUCTOR): a key of the Pooling module in either form.
+    extra = {"include_prompt": False} if any(config.get("include_prompt") is False for config in configs) else {}
+    if [kind for kind in _ST_MODES if kind in spec.pooling] != list(spec.pooling):
+        modes = [_ST_MODES[kind][1] for kind in spec.pooling]
+        return {"embedding_dimension": spec.hidden_size, "pooling_mode": modes, **extra}
+    flags = {flag: kind in spec.pooling for kind, (flag, _) in _ST_MODES.items()}
+    return {"word_embedding_dimension": spec.hidden_size, **flags, **extra}
 
 
 def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: Sequence[dict[str, np.ndarray]]) -> int:
@@ -126,10 +143,11 @@ def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: S
             "pair": sample.prompt.pair,
             "input_ids": sample.encoded.ids,
             "token_type_ids": sample.encoded.type_ids,
-            "outputs": {key: _rounded(value) for key, value in outputs.items() if key in _GOLDEN_OUTPUTS},
+            "outputs": {key: _rounded(value) for key, value in _golden_outputs(outputs).items()},
         }
         for sample, outputs in zip(samples, expected, strict=True)
-        if sample.prompt.text is not None and _golden_size(outputs) <= _GOLDEN_NUMBERS
+        if sample.prompt.text is not None
+        if sum(value.size for value in _golden_outputs(outputs).values()) <= _GOLDEN_NUMBERS
         if len(sample.encoded) <= _GOLDEN_TOKENS
     ]
     golden: dict[str, Any] = {
@@ -142,8 +160,10 @@ def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: S
     return len(cases)
 
 
-def _golden_size(outputs: dict[str, np.ndarray]) -> int:
-    return sum(value.size for key, value in outputs.items() if key in _GOLDEN_OUTPUTS)
+def _golden_outputs(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs a host replays; token vectors only where they are what the head answers."""
+    left_out = {"token_embeddings"} if "sentence_embedding" in outputs else set()
+    return {key: value for key, value in outputs.items() if key in _GOLDEN_OUTPUTS and key not in left_out}
 
 
 def _rounded(values: np.ndarray) -> Any:

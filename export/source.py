@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..poolers.files import CheckpointFiles
@@ -14,8 +14,9 @@ from ..poolers.st_modules import parse_chain
 from .errors import SourceError
 from .request import ExportRequest
 
-_HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
-_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
+_HUB_ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
+# Dense layers are small and often lie there in one form only.
+_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors", "*_Dense/*.bin", "*_LayerNorm/*.bin"]
 _IGNORED = ["onnx/*", "openvino/*", "*.gguf", "flax_*", "tf_*", "rust_*"]
 
 # sentence-transformers named this file after the architecture before 2.0.
@@ -46,6 +47,11 @@ class Source:
     licence: str
     files: CheckpointFiles
 
+    @property
+    def lower_case(self) -> bool:
+        """Whether texts are lower-cased before the tokenizer's own normaliser (a sentence-transformers setting)."""
+        return bool(self.files.transformer_config.get("do_lower_case"))
+
 
 def open_source(request: ExportRequest) -> Source:
     """Locate the checkpoint, downloading it when it is a Hub id.
@@ -57,6 +63,7 @@ def open_source(request: ExportRequest) -> Source:
     folder, revision = _locate(request)
     _require_transformers(folder, request.model)
     modules = _read_json(folder / "modules.json", list)
+    _require_inside(folder, modules or [])
     module_configs = {
         str(entry.get("path")): _read_json(folder / str(entry["path"]) / "config.json", dict) or {}
         for entry in modules or []
@@ -120,7 +127,7 @@ def _download(request: ExportRequest) -> tuple[Path, str]:
 
     try:
         folder = fetch(patterns)
-        if not any(folder.rglob("*.safetensors")):
+        if not any(folder.glob("*.safetensors")) and not any(folder.glob("0_*/*.safetensors")):
             folder = fetch([*patterns, "*.bin"])
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -141,8 +148,16 @@ def _require_transformers(folder: Path, shown: str) -> None:
         library = "unknown"
     if library in ("diffusers", "timm"):
         raise SourceError(f"{shown} is a {library} model; expected a transformers or sentence-transformers checkpoint")
-    if library == "unknown" and not (folder / "modules.json").is_file():
+    if library == "unknown" and not any((folder / name).is_file() for name in ("config.json", "modules.json")):
         raise SourceError(f"{shown} has neither config.json nor modules.json; expected a Hugging Face checkpoint")
+
+
+def _require_inside(folder: Path, modules: list[Any]) -> None:
+    """Refuse module paths that lead out of the checkpoint: their files are copied into the bundle."""
+    for entry in modules:
+        path = entry.get("path", "") if isinstance(entry, Mapping) else None
+        if not isinstance(path, str) or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise SourceError(f"{folder / 'modules.json'}: {entry!r} does not name a module inside the checkpoint")
 
 
 def _read_json(path: Path, kind: type) -> Any:

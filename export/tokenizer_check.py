@@ -9,30 +9,33 @@ from transformers import PreTrainedTokenizerBase
 from ..runtime.tokens import TextTokenizer
 from .errors import ExportError
 from .quiet import quiet
-from .samples import Sample
+from .samples import Sample, verified_length
 
 
 def check_tokenizer(reference: PreTrainedTokenizerBase, shipped: TextTokenizer, samples: Sequence[Sample]) -> None:
-    """Compare token ids on every text of the gate, truncation included.
+    """Compare token and segment ids on every text of the gate, truncation included.
 
     Raises:
         ExportError: a text whose ids differ; the message shows it.
     """
-    lower = shipped.policy.do_lower_case
+    limit = verified_length(shipped)
     for sample in samples:
         text, pair = sample.prompt.text, sample.prompt.pair
         if text is None:
             continue
-        limit = min(shipped.max_length, max(len(sample.encoded), 2))
         with quiet():
-            want = reference(
-                text.lower() if lower else text,
-                pair.lower() if lower and pair is not None else pair,
-                truncation="longest_first",
-                max_length=limit,
-            )["input_ids"]
-        if list(want) != sample.encoded.ids:
-            raise ExportError(
-                f"the saved tokenizer.json gives other ids than {type(reference).__name__} for {text[:60]!r}: "
-                f"{sample.encoded.ids[:8]} …, expected {list(want)[:8]} …"
-            )
+            row = reference(text, pair, truncation="longest_first", max_length=limit)
+        wanted = {name: list(row[name]) for name in ("input_ids", "token_type_ids") if name in row}
+        found = {"input_ids": sample.encoded.ids, "token_type_ids": sample.encoded.type_ids}
+        for name, want in wanted.items():
+            if found[name] != want:
+                raise ExportError(
+                    f"the saved tokenizer.json gives other {name} than {type(reference).__name__} for {text[:60]!r}: "
+                    f"{_around(found[name], want)}"
+                )
+
+
+def _around(found: list[int], want: list[int]) -> str:
+    """Show the place where two rows part."""
+    start = next((i for i, (a, b) in enumerate(zip(found, want, strict=False)) if a != b), min(len(found), len(want)))
+    return f"from position {start}, {found[start : start + 8]} …, expected {want[start : start + 8]} …"

@@ -55,6 +55,7 @@ def trace(model: AdaptedModel, *, max_length: int, opset: int) -> ir.Model:
             raise ExportError(f"{type(model.backbone).__name__} cannot be traced: {reason}") from error
     program: ir.Model = exported.program
     _name_axes(program)
+    _drop_notes(program)
     _check_contract(program, list(sample), names)
     return program
 
@@ -97,6 +98,20 @@ def _name_axes(program: ir.Model) -> None:
     # A mask can be traced with a batch symbol of its own; all inputs share the two axes by contract.
     for value in program.graph.inputs:
         value.shape = ir.Shape(AXES)
+
+
+def _drop_notes(program: ir.Model) -> None:
+    """Drop what the tracer noted for its developers: stack traces name this machine's folders, and weigh a lot."""
+    for node in ir.traversal.RecursiveGraphIterator(program.graph):
+        kept = node.metadata_props.get("namespace")  # the module path, which graph viewers group by
+        node.metadata_props.clear()
+        if kept is not None:
+            node.metadata_props["namespace"] = kept
+        node.doc_string = None
+    for value in _values(program.graph):
+        value.metadata_props.clear()
+        value.doc_string = None
+    program.graph.metadata_props.clear()
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:

@@ -49,6 +49,7 @@ def staged(target: Path, force: bool) -> Iterator[Path]:
         ExportError: the target may not be replaced, or the disk refused (full, read-only).
     """
     check_target(target, force)
+    target = target.resolve()  # a link stays a link; what it points to is replaced
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))

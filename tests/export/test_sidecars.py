@@ -1,0 +1,167 @@
+"""What lies beside the graph: tokenizer files every host reads, config, golden answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from pool_export.export.errors import SourceError
+from pool_export.export.samples import Sample
+from pool_export.export.sidecars import write_config, write_golden, write_sentence_transformers, write_tokenizer
+from pool_export.models_zoo.texts import hard_texts, pairs
+from pool_export.models_zoo.tiny import FAMILIES, write_tiny
+from pool_export.runtime.bundle import open_bundle
+from pool_export.runtime.golden import read_golden, replay
+from pool_export.runtime.manifest import TokenizerPolicy
+from pool_export.runtime.prompts import Prompt
+from pool_export.runtime.tokens import Encoded
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+# --------------------------------------------------------------------------------------------------- tokenizers
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_shipped_tokenizer_gives_the_ids_of_transformers(
+    tmp_path: Path, tiny_folder: Any, adapted: Any, family: str
+):
+    checkpoint = tiny_folder(family, layers=max(1, len(FAMILIES[family].layer_types)))
+    composed = adapted(checkpoint)
+    write_tokenizer(tmp_path, composed.source, composed.tokenizer, 77)
+    shipped, wanted = Tokenizer.from_file(str(tmp_path / "tokenizer.json")), AutoTokenizer.from_pretrained(checkpoint)
+    for text in hard_texts():
+        assert shipped.encode(text).ids == wanted(text)["input_ids"]
+    for query, document in pairs()[:8]:
+        assert shipped.encode(query, document).ids == wanted(query, document)["input_ids"]
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert again(hard_texts()[3])["input_ids"] == wanted(hard_texts()[3])["input_ids"]
+    assert again.model_max_length == 77
+
+
+def test_fixed_padding_and_truncation_are_taken_out(tmp_path: Path, adapted: Any):
+    checkpoint = write_tiny(tmp_path / "model", "bert", layers=0)
+    tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    tokenizer.enable_padding(length=16)
+    tokenizer.enable_truncation(8)
+    tokenizer.save(str(checkpoint / "tokenizer.json"))
+    composed = adapted(checkpoint)
+    (tmp_path / "out").mkdir()
+    write_tokenizer(tmp_path / "out", composed.source, composed.tokenizer, 128)
+    content = read(tmp_path / "out" / "tokenizer.json")
+    assert content["padding"] is content["truncation"] is None
+
+
+def test_files_that_other_hosts_ask_for_are_there(tmp_path: Path, adapted: Any):
+    checkpoint = write_tiny(tmp_path / "model", "bert", layers=0)
+    (checkpoint / "vocab.txt").write_text("[PAD]\n")
+    composed = adapted(checkpoint)
+    (tmp_path / "out").mkdir()
+    write_tokenizer(tmp_path / "out", composed.source, composed.tokenizer, 128)
+    assert (tmp_path / "out" / "vocab.txt").read_text() == "[PAD]\n"
+    assert read(tmp_path / "out" / "special_tokens_map.json") == {
+        "unk_token": "[UNK]",
+        "sep_token": "[SEP]",
+        "pad_token": "[PAD]",
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+    }
+
+
+def test_a_tokenizer_without_a_json_form_is_refused(tmp_path: Path, adapted: Any, small_bert: Path):
+    class Slow:
+        def save_pretrained(self, folder: Path) -> None:
+            (folder / "spiece.model").write_bytes(b"")
+
+    with pytest.raises(SourceError, match=r"Slow did not write tokenizer\.json"):
+        write_tokenizer(tmp_path, adapted(small_bert).source, Slow(), 128)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------------------- config
+
+
+def test_the_config_holds_the_overrides(tmp_path: Path, adapted: Any, small_bert: Path):
+    composed = adapted(small_bert, hf_overrides={"matryoshka_dimensions": [8, 16]})
+    write_config(tmp_path, composed.source)
+    assert read(tmp_path / "config.json") == {**read(small_bert / "config.json"), "matryoshka_dimensions": [8, 16]}
+
+
+@pytest.mark.parametrize(
+    ("head", "options"),
+    [("sequence_3", {}), ("base", {"convert": "reward"}), ("base", {"pooler_config": {"pooling_type": "ALL"}})],
+)
+def test_only_pooled_embedders_have_sentence_transformers_files(
+    tmp_path: Path, adapted: Any, tiny_folder: Any, head: str, options: dict[str, Any]
+):
+    composed = adapted(tiny_folder("bert", head, layers=1), **options)
+    write_sentence_transformers(tmp_path, composed.source, composed.spec, TokenizerPolicy(max_length=128))
+    assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------------- golden
+
+
+def _sample(tokens: int, **prompt: Any) -> Sample:
+    return Sample(Prompt(**prompt), Encoded(list(range(5, 5 + tokens)), [0] * tokens))
+
+
+def test_golden_numbers_survive_as_float32(tmp_path: Path):
+    value = np.array([1 / 3, -123456.789, 1e-12, 0.0])
+    write_golden(tmp_path, "m", [_sample(2, text="a")], [{"sentence_embedding": value, "last_hidden_state": value}])
+    golden = read(tmp_path / "golden.json")
+    (case,) = golden["cases"]
+    assert list(case["outputs"]) == ["sentence_embedding"], "hidden states would make the file enormous"
+    np.testing.assert_array_equal(np.float32(case["outputs"]["sentence_embedding"]), value.astype(np.float32))
+    assert (golden["format"], golden["model"], case["text"], case["pair"]) == (1, "m", "a", None)
+    assert (case["input_ids"], case["token_type_ids"]) == ([5, 6], [0, 0])
+
+
+def test_golden_leaves_out_long_texts_and_token_prompts(tmp_path: Path):
+    samples = [_sample(2, text="short", pair="b"), _sample(49, text="long"), _sample(3, token_ids=(5, 6, 7))]
+    outputs = [{"logits": np.zeros(2)}] * 3
+    assert write_golden(tmp_path, "m", samples, outputs) == 1
+    assert [(case["text"], case["pair"]) for case in read(tmp_path / "golden.json")["cases"]] == [("short", "b")]
+
+
+def test_golden_leaves_out_enormous_token_outputs(tmp_path: Path):
+    samples = [_sample(2, text="small"), _sample(30, text="big")]
+    outputs = [{"rewards": np.zeros((2, 1024))}, {"rewards": np.zeros((30, 1024))}]
+    assert write_golden(tmp_path, "m", samples, outputs) == 1
+
+
+def test_golden_keeps_token_vectors_only_where_they_are_the_answer(tmp_path: Path):
+    tokens = np.zeros((2, 4))
+    write_golden(
+        tmp_path, "m", [_sample(2, text="a")], [{"sentence_embedding": np.zeros(4), "token_embeddings": tokens}]
+    )
+    assert list(read(tmp_path / "golden.json")["cases"][0]["outputs"]) == ["sentence_embedding"]
+    write_golden(tmp_path, "m", [_sample(2, text="a")], [{"token_embeddings": tokens, "last_hidden_state": tokens}])
+    assert list(read(tmp_path / "golden.json")["cases"][0]["outputs"]) == ["token_embeddings"]
+
+
+def test_minilm_has_two_dozen_golden_texts_the_empty_one_among_them(minilm_bundle: Path, open_llm: Any):
+    golden = read_golden(open_bundle(minilm_bundle))
+    assert len(golden.cases) >= 24
+    (empty,) = [case for case in golden.cases if case.text == ""]
+    assert len(empty.input_ids) == 2
+    assert len(empty.outputs["sentence_embedding"]) == 384
+    assert any(not case.text.isascii() for case in golden.cases)
+    result = replay(open_llm(minilm_bundle).engine)
+    assert result.passed
+    assert result.max_abs < 1e-5
+
+
+def test_golden_of_a_cross_encoder_has_pairs_with_their_segments(tiny_bundle: Any):
+    golden = read_golden(open_bundle(tiny_bundle("bert", "sequence_1", layers=1)))
+    paired = [case for case in golden.cases if case.pair is not None]
+    assert len(paired) >= 2
+    assert all(set(case.token_type_ids) == {0, 1} for case in paired)
+    assert all(set(case.outputs) == {"logits", "probs"} for case in golden.cases)
