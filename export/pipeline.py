@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..poolers.limits import max_length
 from ..poolers.resolve import resolve
 from ..poolers.spec import PoolingSpec
-from ..runtime.bundle import is_bundle, open_bundle
+from ..runtime.bundle import open_bundle
 from ..runtime.config import RuntimeConfig
 from ..runtime.engine import Engine
 from ..runtime.manifest import FORMAT, MANIFEST_NAME, Manifest, SourceInfo, TokenizerPolicy, encode_manifest
@@ -91,32 +90,6 @@ def export_model(request: ExportRequest, reporter: Reporter | None = None) -> Ex
 def default_output(source: Source) -> Path:
     """Bundle folder when none was named: the model's own name, in the working folder."""
     return Path.cwd() / (source.id.rsplit("/", 1)[-1] + "-bundle")
-
-
-def cached_bundle(model: str, cache: Path, **options: Any) -> Path:
-    """Export a model into the cache unless the same export is there already.
-
-    Args:
-        model: checkpoint folder or Hub id.
-        cache: root of the cache.
-        options: fields of ``ExportRequest``.
-
-    Returns:
-        The bundle's folder.
-
-    Raises:
-        PoolExportError: as ``export_model``.
-    """
-    request = ExportRequest(model=model, **options)
-    source = open_source(request)
-    target = cache / f"{source.id.replace('/', '--')}-{_fingerprint(source, request)}"
-    if not is_bundle(target):
-        try:
-            _export(source, request, target, SilentReporter())
-        except ExportError:
-            if not is_bundle(target):  # else another process was faster
-                raise
-    return target
 
 
 def _export(source: Source, request: ExportRequest, target: Path, show: Reporter) -> ExportResult:
@@ -237,16 +210,3 @@ def _producers() -> dict[str, str]:
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST_NAME).write_bytes(encode_manifest(manifest))
-
-
-def _fingerprint(source: Source, request: ExportRequest) -> str:
-    """Key of a cached export: the checkpoint's identity, the options, and this version."""
-    identity: Any = source.revision
-    if not identity:
-        entries = sorted(path for path in source.folder.rglob("*") if path.is_file())
-        identity = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in entries]
-    options = {**dataclasses.asdict(request), "output": None, "model": source.id}
-    version = importlib.metadata.version("pool-export")
-    return hashlib.sha256(json.dumps([identity, options, version], default=str, sort_keys=True).encode()).hexdigest()[
-        :16
-    ]

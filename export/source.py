@@ -60,7 +60,7 @@ def open_source(request: ExportRequest) -> Source:
         SourceError: nothing there, or not a Hugging Face checkpoint.
         ConfigError: a sentence-transformers module that cannot be exported.
     """
-    folder, revision = _locate(request)
+    folder, revision = locate(request)
     _require_transformers(folder, request.model)
     modules = _read_json(folder / "modules.json", list)
     _require_inside(folder, modules or [])
@@ -100,7 +100,12 @@ def apply_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
     return merged
 
 
-def _locate(request: ExportRequest) -> tuple[Path, str]:
+def locate(request: ExportRequest) -> tuple[Path, str]:
+    """Find the checkpoint's folder and, for a Hub id, its commit; a Hub id is downloaded.
+
+    Raises:
+        SourceError: nothing there.
+    """
     path = Path(request.model).expanduser()
     if path.is_dir():
         if request.revision:

@@ -10,7 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .bundle import is_bundle
+from ..poolers.spec import PoolerConfig
+from .bundle import is_bundle, open_bundle
 from .errors import BundleError, MissingExtraError
 
 
@@ -30,24 +31,46 @@ def bundle_for(model: str, **options: Any) -> Path:
         options: fields of ``export.request.ExportRequest`` besides ``model`` and ``output``.
 
     Raises:
-        BundleError: a bundle together with options that only an export can honour.
+        BundleError: a bundle together with options that only an export can honour; or, without the
+            ``export`` extra, a path that is neither a bundle nor a checkpoint.
         MissingExtraError: a checkpoint, without the ``export`` extra.
     """
-    given = {name: value for name, value in options.items() if value not in (None, "auto", False)}
+    given = {name: value for name, value in options.items() if not _is_default(value)}
     if is_bundle(model):
-        if given:
-            raise BundleError(
-                f"{model} is an exported bundle; {', '.join(sorted(given))} can only be chosen at export: "
-                "run pool-export on the original model with these options"
-            )
+        _refuse_export_options(model, given)
         return Path(model)
     try:
-        from ..export.pipeline import cached_bundle
+        from ..export.cache import cached_bundle
     except ImportError as error:
         package = (error.name or "torch").split(".")[0]
         if package == "pool_export":
             raise
-        raise MissingExtraError(
-            f"{model} is not a bundle, so it has to be exported first, and {package}", "export"
-        ) from error
+        if _is_neither(model):
+            return open_bundle(model).folder  # raises, and says what was expected
+        why = f"{model} is not a bundle, so it has to be exported first"
+        raise MissingExtraError(package, "export", why) from error
     return cached_bundle(model, cache_folder(), **given)
+
+
+def _is_default(value: Any) -> bool:
+    return value in (None, "auto", False, {}) or value == PoolerConfig()
+
+
+def _refuse_export_options(model: str, given: dict[str, Any]) -> None:
+    # What the bundle is already, and a permission it does not need, are no contradiction.
+    harmless = {"trust_remote_code"}
+    if given.get("convert") == open_bundle(model).manifest.pooling.convert:
+        harmless.add("convert")
+    if refused := sorted(given.keys() - harmless):
+        raise BundleError(
+            f"{model} is an exported bundle; {', '.join(refused)} can only be chosen at export: "
+            "run pool-export on the original model with these options"
+        )
+
+
+def _is_neither(model: str) -> bool:
+    """Whether it can only be a mistaken path: a folder without a config, or a path (no Hub id) to nothing."""
+    path = Path(model)
+    if path.is_dir():
+        return not (path / "config.json").is_file() and not (path / "modules.json").is_file()
+    return path.is_absolute() or model.startswith(".") or model.count("/") > 1 or path.is_file()

@@ -6,6 +6,8 @@ import contextlib
 import gc
 import json
 import os
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +19,9 @@ import pytest
 
 from pool_export import LLM
 from pool_export.export import pipeline
+from pool_export.export.cache import cached_bundle
 from pool_export.export.errors import ExportError, SourceError
-from pool_export.export.pipeline import cached_bundle, default_output, export_model
+from pool_export.export.pipeline import default_output, export_model
 from pool_export.export.request import ExportRequest
 from pool_export.export.source import open_source
 from pool_export.models_zoo.tiny import write_tiny
@@ -177,6 +180,20 @@ def test_llm_of_a_checkpoint_exports_into_the_cache(checkpoint: Path, exports: l
     vectors = [LLM(checkpoint, threads=1).embed("Hello, my name is")[0].outputs.data for _ in range(2)]
     np.testing.assert_array_equal(*vectors)
     assert len(exports) == 1
+
+
+def test_a_cached_export_is_found_again_without_loading_torch(
+    checkpoint: Path, tmp_path: Path, trace_once: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("POOL_EXPORT_CACHE", str(tmp_path / "cache"))
+    bundle = cached_bundle(str(checkpoint), tmp_path / "cache")
+    probe = (
+        "import sys; from pool_export import LLM; "
+        f"print(LLM({str(checkpoint)!r}).engine.bundle.folder); "
+        "print(sorted({'torch', 'transformers', 'optimum'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [str(bundle), "[]"]
 
 
 def test_another_process_that_was_faster_is_no_error(
