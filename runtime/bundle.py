@@ -82,16 +82,11 @@ def open_bundle(folder: str | Path) -> Bundle:
         kind = "has no " + MANIFEST_NAME if root.is_dir() else "does not exist"
         raise BundleError(f"{root} {kind}; expected a bundle, make one with: pool-export MODEL -o {root}") from None
     except OSError as error:
-        raise BundleError(f"cannot read {path}: {error.strerror}") from error
+        raise BundleError(f"{path} cannot be read ({error.strerror}); expected a bundle folder") from error
     manifest = decode_manifest(data, str(path))
     bundle = Bundle(root, manifest)
-    if not manifest.graphs:
-        raise BundleError(f"{path} lists no graph; export the model again")
-    for precision, graph in manifest.graphs.items():
-        if not graph.files:
-            raise BundleError(f"{path}: graph {precision!r} lists no file; export the model again")
-        for info in graph.files:
-            _check_file(bundle.path(info.path), info)
+    for info in (file for graph in manifest.graphs.values() for file in graph.files):
+        _check_file(bundle.path(info.path), info)
     _check_file(bundle.path("tokenizer.json"), None)
     return bundle
 
@@ -104,19 +99,26 @@ def resolve_inside(folder: Path, relative: str) -> Path:
     """
     pure = PurePosixPath(relative)
     target = folder / pure
-    escapes = not relative or pure.is_absolute() or ".." in pure.parts or "\\" in relative
+    escapes = not relative or pure.is_absolute() or ".." in pure.parts or "\\" in relative or "\0" in relative
     if escapes or not _is_within(target, folder):
-        raise BundleError(f"{MANIFEST_NAME} names {relative!r}, which is outside the bundle; refusing to open it")
+        raise BundleError(
+            f"{folder / MANIFEST_NAME} names {relative!r}, which lies outside the bundle; refusing to open it, "
+            "export the model again"
+        )
     return target
 
 
 def _is_within(target: Path, folder: Path) -> bool:
-    # Hub caches link every file of a snapshot into a sibling `blobs` folder; that is still one repository.
     root = folder.resolve()
-    real = target.resolve()
+    try:
+        real = target.resolve()
+    except (OSError, RuntimeError):  # a loop of links; RuntimeError before Python 3.13
+        return False
     if real.is_relative_to(root):
         return True
-    return root.parent.name == "snapshots" and real.is_relative_to(root.parent.parent / "blobs")
+    # Hub caches link every file of snapshots/REVISION/ into a sibling `blobs` folder; that is still one repository.
+    snapshots = [parent for parent in root.parents if parent.name == "snapshots"]
+    return any(real.is_relative_to(parent.parent / "blobs") for parent in snapshots)
 
 
 def _check_file(path: Path, info: FileInfo | None) -> None:
@@ -125,7 +127,10 @@ def _check_file(path: Path, info: FileInfo | None) -> None:
     except OSError as error:
         raise BundleError(f"{path} is missing ({error.strerror}); export the model again") from error
     if info is not None and size != info.size:
-        raise BundleError(f"{path} has {size} bytes, the manifest says {info.size}; it is truncated or changed")
+        raise BundleError(
+            f"{path} has {size} bytes, the manifest says {info.size}; it is truncated or changed, "
+            "export the model again"
+        )
 
 
 def sha256(path: Path) -> str:

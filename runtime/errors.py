@@ -32,8 +32,9 @@ class RuntimeFailure(PoolExportError):
 class MissingExtraError(PoolExportError, ImportError):
     """An optional dependency is missing; the message is the command that installs it."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        """Name the missing package and the extra that brings it."""
-        super().__init__(f"{package} is not installed; run: pip install 'pool-export[{extra}]'")
+    def __init__(self, package: str, extra: str, why: str = "") -> None:
+        """Name the missing package, the extra that brings it and, where it is not plain, what needs it."""
+        reason = f"{why}, and " if why else ""
+        super().__init__(f"{reason}{package} is not installed; run: pip install 'pool-export[{extra}]'")
         self.package = package
         self.extra = extra

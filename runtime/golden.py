@@ -36,12 +36,24 @@ class GoldenCase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """What an answer must reach, in both measures.
+
+    ``max_abs`` is absolute up to magnitude 1 and relative above. A cosine alone would forgive a
+    wrong scale (of a logit, say), a distance alone a wrong direction of a small vector.
+    """
+
+    max_abs: float
+    min_cosine: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Golden:
     """The whole file."""
 
     format: int
     model: str
-    tolerance: dict[str, float]
+    tolerance: Tolerance
     cases: list[GoldenCase]
 
 
@@ -64,15 +76,22 @@ def read_golden(bundle: Bundle) -> Golden:
     """Read a bundle's golden file.
 
     Raises:
-        BundleError: missing, damaged, or newer than this version.
+        BundleError: missing, damaged, empty, or of another format than this version's.
     """
     path = bundle.path(GOLDEN_NAME)
     try:
         golden = msgspec.json.decode(path.read_bytes(), type=Golden)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read ({error}); export the model again") from error
     if golden.format != GOLDEN_FORMAT:
-        raise BundleError(f"{path} has format {golden.format}, this version reads {GOLDEN_FORMAT}")
+        raise BundleError(
+            f"{path} has format {golden.format}, this version reads {GOLDEN_FORMAT}; export the model again"
+        )
+    if not golden.cases:
+        raise BundleError(f"{path} holds no case, so it proves nothing; export the model again")
+    for index, case in enumerate(golden.cases):
+        if not case.input_ids or len(case.input_ids) != len(case.token_type_ids):
+            raise BundleError(f"{path}: case {index} has no or unequal token lists; export the model again")
     return golden
 
 
@@ -81,6 +100,7 @@ def replay(engine: Engine) -> Replay:
 
     Raises:
         BundleError: no readable golden file.
+        RuntimeFailure: the graph failed.
     """
     golden, result = read_golden(engine.bundle), Replay()
     for index, case in enumerate(golden.cases):
@@ -88,22 +108,33 @@ def replay(engine: Engine) -> Replay:
         (encoded,) = engine.tokenizer.encode([Prompt(text=case.text, pair=case.pair)], [-1])
         if (encoded.ids, encoded.type_ids) != (case.input_ids, case.token_type_ids):
             result.failures.append(f"{shown}: token ids differ from the reference tokenizer's")
-        found = engine.run([Encoded(case.input_ids, case.token_type_ids)], list(case.outputs))[0]
-        for name, values in case.outputs.items():
-            gap, cosine = _compare(np.asarray(values, np.float64), found[name])
-            result.max_abs, result.min_cosine = max(result.max_abs, gap), min(result.min_cosine, cosine)
-            if gap > golden.tolerance["max_abs"] and cosine < golden.tolerance["min_cosine"]:
-                result.failures.append(f"{shown}: {name} differs by {gap:.2e} (cosine {cosine:.6f})")
+        _replay_outputs(engine, case, shown, golden.tolerance, result)
         result.cases += 1
     return result
 
 
-def _compare(want: np.ndarray, got: np.ndarray) -> tuple[float, float]:
-    if want.shape != got.shape:
+def _replay_outputs(engine: Engine, case: GoldenCase, shown: str, tolerance: Tolerance, result: Replay) -> None:
+    names = [name for name in case.outputs if name in engine.session.output_names]
+    result.failures += [f"{shown}: the graph has no output {name!r}" for name in case.outputs if name not in names]
+    found = engine.run([Encoded(case.input_ids, case.token_type_ids)], names)[0]
+    for name in names:
+        gap, cosine = _compare(case.outputs[name], found[name])
+        result.max_abs, result.min_cosine = max(result.max_abs, gap), min(result.min_cosine, cosine)
+        if gap > tolerance.max_abs or cosine < tolerance.min_cosine:
+            result.failures.append(f"{shown}: {name} differs by {gap:.2e} (cosine {cosine:.6f})")
+
+
+def _compare(stated: Any, got: np.ndarray) -> tuple[float, float]:
+    """Largest difference and cosine; ``(inf, -1)`` where the two cannot be compared."""
+    try:
+        want = np.asarray(stated, np.float64)
+    except (TypeError, ValueError):  # ragged, or not numbers
+        return float("inf"), -1.0
+    if want.shape != got.shape or not np.isfinite(want).all():
         return float("inf"), -1.0
     left, right = want.ravel(), got.ravel().astype(np.float64)
+    gap = float((np.abs(left - right) / np.maximum(1.0, np.abs(left))).max(initial=0.0))
     norms = float(np.linalg.norm(left) * np.linalg.norm(right))
-    gap = float((np.abs(left - right) / np.maximum(1.0, np.abs(left))).max())
-    if left.size == 1:  # the direction of one number says nothing
-        return gap, -1.0 if gap > 0 else 1.0
-    return gap, float(left @ right) / norms if norms > 0 else 1.0
+    if left.size == 1 or norms == 0:  # no direction to compare; the difference judges
+        return gap, 1.0
+    return gap, float(left @ right) / norms

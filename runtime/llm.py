@@ -108,6 +108,7 @@ class LLM:
         truncate_prompt_tokens: int | None = None,
         use_tqdm: UseTqdm = True,
         pooling_params: Params = None,
+        lora_request: object | None = None,
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> list[EmbeddingRequestOutput]:
         """Embed prompts.
@@ -119,6 +120,7 @@ class LLM:
             use_tqdm: show a progress bar when there is more than one text; or a callable that
                 makes one.
             pooling_params: one for all prompts, or one a prompt.
+            lora_request: accepted for vLLM callers as long as it is ``None``.
             tokenization_kwargs: ``truncate_prompt_tokens``, ``add_special_tokens`` (vLLM 0.32's place).
 
         Returns:
@@ -127,9 +129,7 @@ class LLM:
         Raises:
             InputError: the model does not embed, or a prompt or parameter cannot be served.
         """
-        options = CallOptions(
-            truncate_prompt_tokens=truncate_prompt_tokens, use_tqdm=use_tqdm, tokenization_kwargs=tokenization_kwargs
-        )
+        options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs)
         rows = run(self.engine, "embed", parse_prompts(prompts), pooling_params, options)
         return [
             EmbeddingRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=EmbeddingOutput(value))
@@ -143,12 +143,11 @@ class LLM:
         truncate_prompt_tokens: int | None = None,
         use_tqdm: UseTqdm = True,
         pooling_params: Params = None,
+        lora_request: object | None = None,
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> list[ClassificationRequestOutput]:
         """Classify prompts; arguments as ``embed``. ``probs`` has one number a label."""
-        options = CallOptions(
-            truncate_prompt_tokens=truncate_prompt_tokens, use_tqdm=use_tqdm, tokenization_kwargs=tokenization_kwargs
-        )
+        options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs)
         rows = run(self.engine, "classify", parse_prompts(prompts), pooling_params, options)
         return [
             ClassificationRequestOutput(
@@ -164,12 +163,11 @@ class LLM:
         truncate_prompt_tokens: int | None = None,
         use_tqdm: UseTqdm = True,
         pooling_params: Params = None,
+        lora_request: object | None = None,
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> list[PoolingRequestOutput]:
         """Rewards of prompts; arguments as ``embed``. ``data`` is ``[num_tokens, k]`` (STEP: ``[num_steps, k]``)."""
-        options = CallOptions(
-            truncate_prompt_tokens=truncate_prompt_tokens, use_tqdm=use_tqdm, tokenization_kwargs=tokenization_kwargs
-        )
+        options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs)
         rows = run(self.engine, "reward", parse_prompts(prompts), pooling_params, options)
         return _pooling_outputs(rows)
 
@@ -180,6 +178,7 @@ class LLM:
         *,
         truncate_prompt_tokens: int | None = None,
         use_tqdm: UseTqdm = True,
+        lora_request: object | None = None,
         pooling_task: Task | None = None,
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> list[PoolingRequestOutput]:
@@ -190,6 +189,7 @@ class LLM:
             pooling_params: as ``embed``.
             truncate_prompt_tokens: as ``embed``.
             use_tqdm: as ``embed``.
+            lora_request: as ``embed``.
             pooling_task: ``embed``, ``classify``, ``reward``, ``token_embed``, ``token_classify`` or
                 ``encode`` (token states as they are); ``None`` takes the model's primary task.
             tokenization_kwargs: as ``embed``.
@@ -197,13 +197,11 @@ class LLM:
         Raises:
             InputError: as ``embed``; or an unknown task.
         """
-        task = pooling_task or self.spec.tasks[0]
+        task = self.spec.tasks[0] if pooling_task is None else pooling_task
         if task not in TASKS or task == "score":
             valid = [name for name in TASKS if name != "score"]
             raise InputError(f"pooling_task must be one of {valid}, got {task!r}")
-        options = CallOptions(
-            truncate_prompt_tokens=truncate_prompt_tokens, use_tqdm=use_tqdm, tokenization_kwargs=tokenization_kwargs
-        )
+        options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs)
         rows = run(self.engine, task, parse_prompts(prompts), pooling_params, options)
         return _pooling_outputs(rows)
 
@@ -216,6 +214,7 @@ class LLM:
         truncate_prompt_tokens: int | None = None,
         use_tqdm: UseTqdm = True,
         pooling_params: PoolingParams | None = None,
+        lora_request: object | None = None,
         tokenization_kwargs: Mapping[str, Any] | None = None,
     ) -> list[ScoringRequestOutput]:
         """Score pairs of texts: 1:1, 1:N or N:N.
@@ -231,12 +230,13 @@ class LLM:
         if self.spec.convert == "classify" and self.spec.num_labels != 1:
             raise InputError("Scoring API is only enabled for num_labels == 1.")
         require_task("score", self.spec)
-        options = CallOptions(
-            truncate_prompt_tokens=truncate_prompt_tokens, use_tqdm=use_tqdm, tokenization_kwargs=tokenization_kwargs
-        )
+        options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs)
         if self.spec.convert == "embed":
-            check_params(pooling_params or PoolingParams(), "score", self.spec, self.engine.bundle.name)
-            return self._score_vectors(queries, documents, pairs, options)
+            params = pooling_params or PoolingParams()
+            check_params(params, "score", self.spec, self.engine.bundle.name)
+            # Of the parameters only truncation matters: the score is the cosine, normalised or not.
+            embedding = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
+            return self._score_vectors(queries, documents, pairs, embedding, options)
         prompts = [pair_prompt(queries[q], documents[d], self.spec.pair_format) for q, d in pairs]
         rows = run(self.engine, "score", prompts, pooling_params, options)
         return [
@@ -245,11 +245,16 @@ class LLM:
         ]
 
     def _score_vectors(
-        self, queries: list[str], documents: list[str], pairs: list[tuple[int, int]], options: CallOptions
+        self,
+        queries: list[str],
+        documents: list[str],
+        pairs: list[tuple[int, int]],
+        params: PoolingParams,
+        options: CallOptions,
     ) -> list[ScoringRequestOutput]:
         # Every text is embedded once, however many pairs it is part of.
         prompts = [Prompt(text=text) for text in (*queries, *documents)]
-        rows = run(self.engine, "embed", prompts, None, options)
+        rows = run(self.engine, "embed", prompts, params, options)
         separator = [self.engine.tokenizer.policy.pad_token_id]
         results = []
         for q, d in pairs:

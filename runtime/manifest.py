@@ -41,7 +41,7 @@ class TokenizerPolicy:
         do_lower_case: lower-case the text before tokenizing (``sentence_bert_config.json``).
         pad_token_id: id that fills padded positions; masked, so its value only has to be valid.
         padding_side: what the checkpoint was configured with; the graph accepts both.
-        vocab_size: ids at or above it are refused.
+        vocab_size: ids at or above it are refused; 0 takes the tokenizer's own size.
         prompts: named prefixes, as sentence-transformers stores them.
         default_prompt_name: the prefix sentence-transformers applies when none is named.
     """
@@ -116,16 +116,36 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     """
     try:
         head = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{where} is not valid JSON ({error}); export the model again") from error
     found = head.get("format") if isinstance(head, dict) else None
-    if not isinstance(found, int) or isinstance(found, bool):
-        raise BundleError(f"{where} has no integer `format`, got {found!r}; this is not a pool-export bundle")
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise BundleError(
+            f"{where} has no valid `format` (a number from 1), got {found!r}; this is not a pool-export bundle, "
+            "export the model again"
+        )
     if found > FORMAT:
         raise BundleError(
             f"{where} has format {found}, this version reads up to {FORMAT}; upgrade: pip install -U pool-export"
         )
     try:
-        return msgspec.json.decode(data, type=Manifest)
+        manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.ValidationError as error:
         raise BundleError(f"{where}: {error}; the manifest is damaged, export the model again") from error
+    if problem := _impossible(manifest):
+        raise BundleError(f"{where}: {problem}; the manifest is damaged, export the model again")
+    return manifest
+
+
+def _impossible(manifest: Manifest) -> str | None:
+    """What the types allow and no export writes."""
+    if not manifest.pooling.pooling:
+        return "`pooling.pooling` is empty"
+    if manifest.tokenizer.max_length < 1:
+        return f"`tokenizer.max_length` is {manifest.tokenizer.max_length}"
+    if not manifest.graphs:
+        return "`graphs` is empty"
+    for precision, graph in manifest.graphs.items():
+        if not graph.files or not graph.outputs:
+            return f"graph {precision!r} lists no {'outputs' if graph.files else 'file'}"
+    return None

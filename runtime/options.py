@@ -73,7 +73,8 @@ def from_env(cls: type[T], **explicit: Any) -> T:
         if item.name in values and info.choices and values[item.name] not in info.choices:
             raise InputError(f"{origin} must be one of {', '.join(info.choices)}, got {values[item.name]!r}")
     known = {item.name for item in fields(cls)}  # type: ignore[arg-type]
-    missing = [f.name for f in fields(cls) if f.default is MISSING and f.name not in values]  # type: ignore[arg-type]
+    required = {item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING}  # type: ignore[arg-type]
+    missing = sorted(required - set(values))
     if missing or set(values) - known:
         raise InputError(f"options: missing {missing}, unknown {sorted(set(values) - known)}")
     return cls(**values)

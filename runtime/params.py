@@ -6,6 +6,7 @@ Both generations of names are read: ``normalize`` (embed), ``activation`` (class
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 from ..poolers.spec import PoolingSpec, Task
@@ -24,6 +25,19 @@ _VALID: dict[Task, frozenset[str]] = {
     "encode": frozenset({"use_activation", "softmax"}),
 }
 _STEP_FIELDS = frozenset({"step_tag_id", "returned_token_ids"})
+
+_Check = tuple[str, Callable[[object], bool]]
+_BOOLEAN: _Check = ("true or false", lambda value: isinstance(value, bool))
+_INTEGER: _Check = ("an integer", lambda value: isinstance(value, int) and not isinstance(value, bool))
+_INTEGERS: _Check = (
+    "a list of integers",
+    lambda value: isinstance(value, list | tuple) and all(_INTEGER[1](item) for item in value),
+)
+_TYPES: dict[str, _Check] = {
+    **dict.fromkeys(_SWITCHES, _BOOLEAN),
+    **dict.fromkeys(("dimensions", "step_tag_id", "truncate_prompt_tokens"), _INTEGER),
+    "returned_token_ids": _INTEGERS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +79,20 @@ def check_params(params: PoolingParams, task: Task, spec: PoolingSpec, name: str
         name: model name, shown in the Matryoshka messages.
 
     Raises:
-        InputError: a field the task does not take, two contradicting switches, or ``dimensions``
-            the model was not trained for. Texts: vLLM ``pooling_params.py`` and the seed page.
+        InputError: a field of the wrong type or that the task does not take, two contradicting
+            switches, or ``dimensions`` the model was not trained for. Texts: vLLM
+            ``pooling_params.py`` and the seed page.
     """
-    given = {f.name for f in fields(params) if getattr(params, f.name) is not None}
+    given = {f.name: value for f in fields(params) if (value := getattr(params, f.name)) is not None}
+    for field, value in given.items():
+        expected, accepts = _TYPES[field]
+        if not accepts(value):
+            raise InputError(f"{field} must be {expected}, got {value!r}")
     valid = _VALID[task] | (_STEP_FIELDS if spec.pooling[0] == "STEP" else frozenset())
-    wrong = sorted(given - valid - {"truncate_prompt_tokens"})
+    wrong = sorted(given.keys() - valid - {"truncate_prompt_tokens"})
     if wrong:
         raise InputError(f"Task {task!r} only supports {sorted(valid)} parameters, does not support {wrong} parameters")
-    switches = {switch: getattr(params, switch) for switch in _SWITCHES if switch in given}
+    switches = {name: given[name] for name in _SWITCHES if name in given}
     if len(set(switches.values())) > 1:
         raise InputError(f"contradicting parameters {switches}; give `use_activation` alone")
     if params.dimensions is not None:

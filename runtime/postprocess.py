@@ -5,11 +5,11 @@ Pure numpy on one text's outputs. vLLM's order: columns, rows, calibration, slic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..poolers.spec import PoolingSpec, Task
+from ..poolers.spec import Activation, PoolingSpec, Task
 from .errors import InputError
 from .params import PoolingParams
 
@@ -25,15 +25,31 @@ def normalize(vectors: Array) -> Array:
     return result
 
 
-def softmax_or_sigmoid(logits: Array) -> Array:
-    """vLLM's "classify" rule over the last dimension: sigmoid for one logit, softmax for more."""
-    if logits.shape[-1] < 2:
-        result: Array = (1.0 / (1.0 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
-        return result
+def sigmoid(logits: Array) -> Array:
+    """Element-wise sigmoid, without overflow."""
+    result: Array = np.exp(-np.logaddexp(0.0, -logits.astype(np.float64))).astype(np.float32)
+    return result
+
+
+def softmax(logits: Array) -> Array:
+    """Softmax over the last dimension."""
     shifted = logits.astype(np.float64)
     shifted = np.exp(shifted - shifted.max(axis=-1, keepdims=True, initial=-np.inf))
     probabilities: Array = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
     return probabilities
+
+
+def softmax_or_sigmoid(logits: Array) -> Array:
+    """vLLM's "classify" rule over the last dimension: sigmoid for one logit, softmax for more."""
+    return sigmoid(logits) if logits.shape[-1] < 2 else softmax(logits)
+
+
+_ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
+    "identity": lambda values: values,
+    "normalize": normalize,
+    "sigmoid": sigmoid,
+    "softmax": softmax,
+}
 
 
 def required_output(task: Task, spec: PoolingSpec, available: Sequence[str], params: PoolingParams) -> str:
@@ -46,20 +62,34 @@ def required_output(task: Task, spec: PoolingSpec, available: Sequence[str], par
     active = is_active(task, spec, params)
     if task == "embed":
         name = "unnormalized_embedding" if spec.use_activation and not active else "sentence_embedding"
-    elif task in ("token_embed", "encode") and spec.convert == "embed":
-        if spec.is_token_level and active == spec.use_activation:
-            name = "token_embeddings"
-        else:
-            name = "token_embeddings" if spec.steps and not spec.is_token_level else "last_hidden_state"
-            if spec.steps and spec.is_token_level:
-                raise InputError("this bundle holds activated token embeddings only; leave `use_activation` unset")
+    elif spec.convert == "embed":
+        name = _token_output(task, spec, active)
     elif spec.convert == "reward":
         name = "rewards"
     else:
-        name = "probs" if active else "logits"
+        # STEP chooses rows and columns before the activation.
+        name = "probs" if active and spec.pooling[0] != "STEP" else "logits"
     if name not in available:
         raise InputError(f"the graph has no output {name!r} (it has {', '.join(available)}); export the model again")
     return name
+
+
+def _token_output(task: Task, spec: PoolingSpec, active: bool) -> str:
+    if spec.is_token_level:
+        if active == spec.use_activation:
+            return "token_embeddings"
+        if spec.steps:
+            held = "normalised" if spec.use_activation else "un-normalised"
+            raise InputError(f"this bundle holds {held} token vectors only; use pooling_task='token_embed' as it is")
+        return "last_hidden_state"
+    if spec.steps and len(spec.pooling) == 1:
+        return "token_embeddings"
+    if spec.steps and task == "token_embed":
+        raise InputError(
+            "this model has no token vectors: its dense layers take the concatenation of "
+            f"{' and '.join(spec.pooling)}; `encode` returns the hidden states"
+        )
+    return "last_hidden_state"
 
 
 def is_active(task: Task, spec: PoolingSpec, params: PoolingParams) -> bool:
@@ -68,12 +98,14 @@ def is_active(task: Task, spec: PoolingSpec, params: PoolingParams) -> bool:
     ``encode`` and ``reward`` return states as they are unless asked (the seed page's table;
     vLLM 0.11's code applied a softmax there, which its documentation denies).
     """
+    if spec.convert == "embed" and params.softmax is not None:
+        return False  # `encode`: a softmax over states as they are, see `finish`
     switch = params.switch()
     if switch is not None:
         return switch
-    if task == "encode" or spec.convert == "reward":
-        return False
-    return spec.use_activation
+    if spec.convert == "reward":
+        return spec.use_activation and spec.sources.get("use_activation") == "user"
+    return spec.use_activation and task != "encode"
 
 
 def finish(task: Task, spec: PoolingSpec, params: PoolingParams, name: str, value: Array, ids: Sequence[int]) -> Array:
@@ -89,15 +121,37 @@ def finish(task: Task, spec: PoolingSpec, params: PoolingParams, name: str, valu
 
     Returns:
         float32: ``[dim]``, ``[num_labels]``, ``[num_tokens, dim]`` or ``[num_steps, k]``.
+
+    Raises:
+        InputError: ``returned_token_ids`` outside the columns there are.
     """
     active = is_active(task, spec, params)
-    if spec.convert == "embed":
-        return _finish_embedding(value, name, spec, params, active)
-    if spec.convert == "reward":
-        value = _select_steps(value, spec, params, ids)
-        return softmax_or_sigmoid(value) if active else value
     if name == "probs":
         return value
+    if spec.pooling[0] == "STEP":
+        value = _select_steps(value, spec, params, ids)
+    if spec.convert == "embed":
+        value = _finish_embedding(task, name, spec, params, value, active)
+        return softmax_or_sigmoid(value) if params.softmax else value
+    if spec.convert == "reward":
+        return softmax_or_sigmoid(value) if active else value
+    value = _calibrate(value, spec)
+    return _ACTIVATIONS[spec.activation](value) if active else value
+
+
+def _finish_embedding(
+    task: Task, name: str, spec: PoolingSpec, params: PoolingParams, value: Array, active: bool
+) -> Array:
+    # Beside a pooled vector, `token_embeddings` are the projected, un-normalised states.
+    in_graph = name == "sentence_embedding" or (name == "token_embeddings" and spec.is_token_level)
+    done = spec.use_activation and in_graph and spec.pooling[0] != "STEP"
+    dimensions = params.dimensions if params.dimensions is not None else spec.dimensions
+    if dimensions is not None and dimensions < value.shape[-1] and task != "encode":
+        value, done = value[..., :dimensions], False
+    return normalize(value) if active and not done else value
+
+
+def _calibrate(value: Array, spec: PoolingSpec) -> Array:
     if spec.logit_mean is not None:
         value = value - np.float32(spec.logit_mean)
     if spec.logit_sigma is not None:
@@ -105,19 +159,7 @@ def finish(task: Task, spec: PoolingSpec, params: PoolingParams, name: str, valu
     return value
 
 
-def _finish_embedding(value: Array, name: str, spec: PoolingSpec, params: PoolingParams, active: bool) -> Array:
-    dimensions = params.dimensions if params.dimensions is not None else spec.dimensions
-    done = spec.use_activation and name in ("sentence_embedding", "token_embeddings")
-    if name == "token_embeddings" and not spec.is_token_level:
-        done = False  # beside a pooled vector they are the projected, un-normalised states
-    if dimensions is not None and dimensions < value.shape[-1]:
-        value, done = value[..., :dimensions], False
-    return normalize(value) if active and not done else value
-
-
 def _select_steps(value: Array, spec: PoolingSpec, params: PoolingParams, ids: Sequence[int]) -> Array:
-    if spec.pooling[0] != "STEP":
-        return value
     columns = params.returned_token_ids if params.returned_token_ids is not None else spec.returned_token_ids
     tag = params.step_tag_id if params.step_tag_id is not None else spec.step_tag_id
     if columns is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,8 @@ def parse_texts(texts: Any, what: str) -> list[str]:
         PromptTypeError: an element is not a string.
         InputError: an empty list.
     """
+    if not isinstance(texts, str | Mapping | Iterable):
+        raise PromptTypeError(f"{what} should be a string or a list of strings, got {type(texts).__name__}")
     items = [texts] if isinstance(texts, str | Mapping) else list(texts)
     if not items:
         raise InputError(f"At least one {what} element must be given")
@@ -92,7 +94,10 @@ def _parse_mapping(prompt: Mapping[str, Any]) -> Prompt:
             raise PromptTypeError("Prompt text should be a string")
         return Prompt(text=prompt["prompt"])
     if "prompt_token_ids" in keys and keys <= {"prompt", "prompt_token_ids"}:
-        return _parse_one(list(prompt["prompt_token_ids"]))
+        if not isinstance(prompt["prompt_token_ids"], list | tuple):
+            raise PromptTypeError("Token prompt should be a list of integers")
+        return _parse_one(prompt["prompt_token_ids"])
     if "multi_modal_data" in keys:
         raise InputError("this model takes text only; `multi_modal_data` was given")
-    raise PromptTypeError(f"Prompt dictionary must contain `prompt` or `prompt_token_ids`, got keys {sorted(prompt)}")
+    shown = sorted(map(str, prompt))
+    raise PromptTypeError(f"Prompt dictionary must contain `prompt` or `prompt_token_ids`, got keys {shown}")

@@ -6,6 +6,8 @@ here that is an error (peers: livekit/agents#5877 ran on CPU unnoticed).
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,6 +51,10 @@ PROVIDERS: dict[str, Provider] = {
         },
     ),
 }
+
+
+# onnxruntime's exception classes for a file it cannot read; anything else is the provider's failure.
+_FILE_ERRORS = frozenset({"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoSuchFile", "NoModel"})
 
 
 def load_onnxruntime() -> Any:
@@ -95,13 +101,28 @@ def open_session(path: str, device: str, options: ort.SessionOptions) -> tuple[A
 
     Raises:
         ProviderError: the provider could not be activated.
+        Exception: onnxruntime's own, for a file it cannot read.
     """
     runtime = load_onnxruntime()
     tried = candidates(device)
     for index, name in enumerate(tried):
-        provider = PROVIDERS[name]
-        if name == "cuda" and hasattr(runtime, "preload_dlls"):
+        session, reason = _try_provider(runtime, path, PROVIDERS[name], options)
+        if session is not None:
+            return session, name
+        if index + 1 == len(tried):
+            raise ProviderError(f"device {name!r}: {reason}")
+        logger.warning("device auto: %s; taking %s instead", reason, tried[index + 1])
+    raise ProviderError(f"device {device!r}: this onnxruntime has none of the known execution providers")
+
+
+def _try_provider(runtime: Any, path: str, provider: Provider, options: ort.SessionOptions) -> tuple[Any, str]:
+    """Return a session, or ``None`` and why the provider cannot be had. A damaged file raises onnxruntime's error."""
+    on_cpu = provider is PROVIDERS["cpu"]
+    if not on_cpu and hasattr(runtime, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:  # stdout belongs to the caller's data
             runtime.preload_dlls()
+        logger.debug("preload_dlls: %s", printed.getvalue())
+    try:
         # `enable_fallback=0`: a provider that does not load is an error, not a quiet CPU run.
         session = runtime.InferenceSession(
             path,
@@ -110,11 +131,17 @@ def open_session(path: str, device: str, options: ort.SessionOptions) -> tuple[A
             disabled_optimizers=list(provider.disabled_optimizers),
             enable_fallback=0,
         )
-        active = session.get_providers()[0]
-        if active == provider.name:
-            return session, name
-        reason = f"{provider.name} did not load (active: {active}); check the driver and the CUDA/cuDNN libraries"
-        if index + 1 == len(tried):
-            raise ProviderError(f"device {name!r}: {reason}")
-        logger.warning("device auto: %s; taking %s instead", reason, tried[index + 1])
-    raise ProviderError(f"device {device!r}: this onnxruntime has none of the known execution providers")
+    except Exception as error:
+        if on_cpu or type(error).__name__ in _FILE_ERRORS:
+            raise
+        return None, f"{provider.name} failed: {first_line(error)}"
+    active = session.get_providers()[0]
+    if active == provider.name:
+        return session, ""
+    return None, f"{provider.name} did not load (active: {active}); check the driver and the CUDA/cuDNN libraries"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an onnxruntime message; the rest is its source locations."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -39,8 +39,10 @@ _UNSUPPORTED: dict[str, str] = {
 class _Bar(Protocol):
     def update(self, n: int) -> object: ...
 
+    def close(self) -> object: ...
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class CallOptions:
     """Options of one call that are not about the pooler.
 
@@ -48,13 +50,28 @@ class CallOptions:
         truncate_prompt_tokens: keep at most this many tokens (-1: the model's limit); ``None``
             makes over-long input an error.
         use_tqdm: show a progress bar for more than one text; or a callable that makes one.
+        lora_request: accepted for vLLM callers as long as it is ``None``.
         tokenization_kwargs: ``truncate_prompt_tokens`` and ``add_special_tokens``, where vLLM
             0.32 has them.
     """
 
     truncate_prompt_tokens: int | None = None
     use_tqdm: UseTqdm = False
+    lora_request: object | None = None
     tokenization_kwargs: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what a bundle cannot do.
+
+        Raises:
+            InputError: an adapter, or an unknown key in ``tokenization_kwargs``.
+        """
+        if self.lora_request is not None:
+            raise InputError("a bundle's weights are fixed: merge the LoRA adapter into the checkpoint and export that")
+        if unknown := set(self.tokenization_kwargs or {}) - _TOKENIZATION_KEYS:
+            raise InputError(
+                f"tokenization_kwargs {sorted(unknown)} are not supported; use {sorted(_TOKENIZATION_KEYS)}"
+            )
 
     def truncation(self) -> int | None:
         """The truncation asked for, wherever it was given."""
@@ -64,17 +81,8 @@ class CallOptions:
         return value
 
     def add_special_tokens(self) -> bool:
-        """Whether the tokenizer adds its markers.
-
-        Raises:
-            InputError: an unknown key in ``tokenization_kwargs``.
-        """
-        extra = dict(self.tokenization_kwargs or {})
-        if unknown := set(extra) - _TOKENIZATION_KEYS:
-            raise InputError(
-                f"tokenization_kwargs {sorted(unknown)} are not supported; use {sorted(_TOKENIZATION_KEYS)}"
-            )
-        return bool(extra.get("add_special_tokens", True))
+        """Whether the tokenizer adds its markers."""
+        return bool((self.tokenization_kwargs or {}).get("add_special_tokens", True))
 
 
 def require_task(task: Task, spec: PoolingSpec) -> None:
@@ -113,7 +121,7 @@ def run(engine: Engine, task: Task, prompts: list[Prompt], params: Params, optio
     values: list[np.ndarray] = [np.empty(0, np.float32)] * len(encoded)
     with _progress_bar(options.use_tqdm, len(encoded)) as bar:
         for output, indices in groups.items():
-            rows = engine.run([encoded[i] for i in indices], [output], bar.update if bar else None)
+            rows = engine.run([encoded[i] for i in indices], [output], bar.update if bar is not None else None)
             for index, row in zip(indices, rows, strict=True):
                 values[index] = finish(task, spec, each[index], output, row[output], encoded[index].ids)
     return list(zip(encoded, values, strict=True))
@@ -122,6 +130,8 @@ def run(engine: Engine, task: Task, prompts: list[Prompt], params: Params, optio
 def _spread(params: Params, count: int) -> Sequence[PoolingParams]:
     if params is None or isinstance(params, PoolingParams):
         return [params or PoolingParams()] * count
+    if not isinstance(params, list | tuple) or not all(isinstance(item, PoolingParams) for item in params):
+        raise InputError(f"pooling_params should be PoolingParams or a list of them, got {params!r:.80}")
     if len(params) != count:
         raise InputError(f"The lengths of prompts ({count}) and params ({len(params)}) must be the same.")
     return params
@@ -129,7 +139,7 @@ def _spread(params: Params, count: int) -> Sequence[PoolingParams]:
 
 def _progress_bar(use_tqdm: UseTqdm, total: int) -> AbstractContextManager[_Bar | None]:
     """A bar on stderr for real batches; a single text answers before a bar could be read."""
-    if use_tqdm is False or total < 2:
+    if not use_tqdm or (use_tqdm is True and total < 2):
         return nullcontext(None)
     if use_tqdm is True:
         from tqdm import tqdm
@@ -137,5 +147,4 @@ def _progress_bar(use_tqdm: UseTqdm, total: int) -> AbstractContextManager[_Bar 
         make: Callable[..., Any] = tqdm
     else:
         make = use_tqdm
-    bar: AbstractContextManager[_Bar | None] = make(total=total, desc="Processed prompts", unit=" prompts")
-    return bar
+    return closing(make(total=total, desc="Processed prompts", unit=" prompts"))

@@ -11,10 +11,12 @@ from ..poolers.errors import PoolExportError
 from .bundle import Bundle
 from .config import RuntimeConfig
 from .errors import BundleError, RuntimeFailure
-from .providers import load_onnxruntime, open_session
+from .providers import first_line, load_onnxruntime, open_session
 from .system import available_cpus
 
 Array = np.ndarray
+
+INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 
 
 class Session:
@@ -44,13 +46,21 @@ class Session:
             raise
         except Exception as error:
             raise BundleError(
-                f"{path} cannot be loaded ({_first_line(error)}); it is truncated or damaged, export the model again"
+                f"{path} cannot be loaded ({first_line(error)}); it is truncated or damaged, export the model again"
             ) from error
         self.input_names = tuple(item.name for item in self._session.get_inputs())
         self.output_names = tuple(item.name for item in self._session.get_outputs())
-        declared = tuple(item.name for item in info.outputs)
-        if declared != self.output_names:
-            raise BundleError(f"{path} has outputs {self.output_names}, the manifest says {declared}")
+        for kind, found, declared in (
+            ("inputs", self.input_names, info.inputs),
+            ("outputs", self.output_names, info.outputs),
+        ):
+            if found != tuple(item.name for item in declared):
+                raise BundleError(
+                    f"{path} has {kind} {', '.join(found)}, the manifest says "
+                    f"{', '.join(item.name for item in declared)}; export the model again"
+                )
+        if unknown := set(self.input_names) - INPUT_NAMES:
+            raise BundleError(f"{path} has inputs this version does not feed: {', '.join(sorted(unknown))}")
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
         """Run one batch.
@@ -71,7 +81,7 @@ class Session:
             values = self._session.run(list(outputs), used)
         except Exception as error:
             shape = next(iter(used.values())).shape
-            raise RuntimeFailure(f"the graph failed on a batch of shape {shape}: {_first_line(error)}") from error
+            raise RuntimeFailure(f"the graph failed on a batch of shape {shape}: {first_line(error)}") from error
         return dict(zip(outputs, values, strict=True))
 
     def metadata(self) -> dict[str, str]:
@@ -83,10 +93,5 @@ def _session_options(threads: int) -> Any:
     options = load_onnxruntime().SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised; printed as well, in colour, they are noise on stderr
     return options
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

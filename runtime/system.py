@@ -24,17 +24,14 @@ def _cgroup_quota() -> int | None:
     """Whole cores of the container's CPU quota (rounded up), or ``None`` without one."""
     try:
         limit, period = _CGROUP_V2.read_text().split()
-        if limit == "max":
-            return None
-        return _ceil_div(int(limit), int(period))
-    except (OSError, ValueError):
+        return None if limit == "max" else _ceil_div(int(limit), int(period))
+    except (OSError, ValueError, ZeroDivisionError):
         pass
     try:
         quota = int((_CGROUP_V1 / "cpu.cfs_quota_us").read_text())
-        period_us = int((_CGROUP_V1 / "cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):
+        return _ceil_div(quota, int((_CGROUP_V1 / "cpu.cfs_period_us").read_text())) if quota > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
         return None
-    return _ceil_div(quota, period_us) if quota > 0 else None
 
 
 def _ceil_div(value: int, by: int) -> int:

@@ -6,12 +6,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
 from .errors import BundleError, InputError
 from .manifest import TokenizerPolicy
 from .prompts import Prompt
+
+Text = str | tuple[str, str]  # a text, or a pair of texts
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class TextTokenizer:
             raise InputError(f"max_model_len must be in [1, {policy.max_length}] for this bundle, got {max_length}")
         self._path = path
         self._tokenizer = _load(path)
+        self._vocab_size = policy.vocab_size or self._tokenizer.get_vocab_size()
         self._truncating: Tokenizer | None = None
         self._lock = threading.Lock()
 
@@ -62,55 +66,57 @@ class TextTokenizer:
             add_special_tokens: let the tokenizer add its markers to texts.
 
         Raises:
-            InputError: empty or over-long input, an unknown token id, or a bad truncation size.
+            InputError: empty or over-long input, an unknown token id, text that is not Unicode, or a
+                bad truncation size.
         """
-        limits = [self._limit(value) for value in truncate]
-        encoded: list[Encoded | None] = [None] * len(prompts)
-        texts = [index for index, prompt in enumerate(prompts) if prompt.token_ids is None]
-        raw = self._tokenizer.encode_batch_fast(
-            [self._text(prompts[index]) for index in texts], add_special_tokens=add_special_tokens
-        )
-        for index, encoding in zip(texts, raw, strict=True):
-            limit = limits[index]
-            if limit is not None and len(encoding.ids) > limit:
-                encoding = self._encode_truncated(prompts[index], limit, add_special_tokens)
-            encoded[index] = Encoded(encoding.ids, encoding.type_ids)
-        for index, prompt in enumerate(prompts):
-            if prompt.token_ids is not None:
-                ids = list(prompt.token_ids)[: limits[index]]
-                self._check_vocabulary(ids)
+        encoded: dict[int, Encoded] = {}
+        by_limit: dict[int | None, list[int]] = {}  # one pass for all texts of one truncation size
+        for index, (prompt, limit) in enumerate(zip(prompts, map(self._limit, truncate), strict=True)):
+            if prompt.token_ids is None:
+                by_limit.setdefault(limit, []).append(index)
+            else:
+                ids = list(prompt.token_ids[:limit])
                 encoded[index] = Encoded(ids, [0] * len(ids))
-        done = [item for item in encoded if item is not None]
-        for item in done:
-            self._check_length(item)
-        return done
+        for limit, indices in by_limit.items():
+            texts = [self._text(prompts[index]) for index in indices]
+            encodings = self._encode_texts(texts, limit, add_special_tokens)
+            for index, encoding in zip(indices, encodings, strict=True):
+                encoded[index] = Encoded(encoding.ids, encoding.type_ids)
+        for item in encoded.values():
+            self._check(item)
+        return [encoded[index] for index in range(len(prompts))]
 
     def count(self, prompt: Prompt) -> int:
         """Number of tokens of a prompt, special tokens included, before any truncation."""
         if prompt.token_ids is not None:
             return len(prompt.token_ids)
-        return len(self._tokenizer.encode_batch_fast([self._text(prompt)])[0].ids)
+        return len(_encode(self._tokenizer, [self._text(prompt)], True)[0].ids)
 
-    def _text(self, prompt: Prompt) -> str | tuple[str, str]:
+    def _text(self, prompt: Prompt) -> Text:
         text, pair = prompt.text or "", prompt.pair
         if self.policy.do_lower_case:
             text, pair = text.lower(), pair if pair is None else pair.lower()
         return text if pair is None else (text, pair)
 
-    def _encode_truncated(self, prompt: Prompt, limit: int, add_special_tokens: bool) -> Encoding:
+    def _encode_texts(self, texts: list[Text], limit: int | None, special: bool) -> list[Encoding]:
+        if limit is None:
+            return _encode(self._tokenizer, texts, special)
+        for text in texts:
+            reserved = self._tokenizer.num_special_tokens_to_add(isinstance(text, tuple)) if special else 0
+            if limit <= reserved and len(_encode(self._tokenizer, [text], special)[0].ids) > limit:
+                raise InputError(f"truncate_prompt_tokens must be above {reserved} (special tokens), got {limit}")
         # Truncation is a setting of the tokenizer object, so it gets an object and a lock of its own.
         with self._lock:
             if self._truncating is None:
                 self._truncating = _load(self._path)
-            reserved = self._truncating.num_special_tokens_to_add(prompt.pair is not None) if add_special_tokens else 0
-            if limit <= reserved:
-                raise InputError(f"truncate_prompt_tokens must be above {reserved} (special tokens), got {limit}")
             self._truncating.enable_truncation(limit, strategy="longest_first", direction="right")
-            return self._truncating.encode_batch_fast([self._text(prompt)], add_special_tokens=add_special_tokens)[0]
+            return _encode(self._truncating, texts, special)
 
-    def _limit(self, value: int | None) -> int | None:
+    def _limit(self, value: Any) -> int | None:
         if value is None:
             return None
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InputError(f"truncate_prompt_tokens must be an integer, got {value!r}")
         if value == -1:
             return self.max_length
         if value < -1:
@@ -122,7 +128,7 @@ class TextTokenizer:
             )
         return value
 
-    def _check_length(self, item: Encoded) -> None:
+    def _check(self, item: Encoded) -> None:
         if not item.ids:
             raise InputError("The decoder prompt cannot be empty")
         if len(item) > self.max_length:
@@ -131,12 +137,16 @@ class TextTokenizer:
                 f"{len(item)} input tokens. Please reduce the length of the input prompt, or ask for truncation "
                 "with truncate_prompt_tokens=-1."
             )
-
-    def _check_vocabulary(self, ids: Sequence[int]) -> None:
-        size = self.policy.vocab_size
-        for token in ids:
-            if not 0 <= token < size:
+        for token in (min(item.ids), max(item.ids)):
+            if not 0 <= token < self._vocab_size:
                 raise InputError(f"Token id {token} is out of vocabulary")
+
+
+def _encode(tokenizer: Tokenizer, texts: list[Text], special: bool) -> list[Encoding]:
+    try:
+        return tokenizer.encode_batch_fast(texts, add_special_tokens=special)
+    except TypeError as error:  # all are strings, so one of them has no UTF-8 form
+        raise InputError("a text holds half a surrogate pair, which is not Unicode text; replace it first") from error
 
 
 def _load(path: Path) -> Tokenizer:

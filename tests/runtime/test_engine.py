@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pool_export.runtime.engine import Engine
+from pool_export.runtime.errors import InputError, RuntimeFailure
+from pool_export.runtime.tokens import Encoded
+
+LENGTHS = (2, 9, 1, 5, 9, 3, 10, 1)
+
+
+@pytest.fixture
+def engine(fake_llm: Callable[..., Any]) -> Callable[..., Engine]:
+    return lambda *args, **options: fake_llm(*args, **options).engine
+
+
+def inputs_of(lengths: tuple[int, ...]) -> list[Encoded]:
+    """Texts of these lengths whose first token is their place in the list."""
+    return [Encoded([5 + index, *[6] * (length - 1)], [0] * length) for index, length in enumerate(lengths)]
+
+
+def test_answers_come_back_in_the_order_of_the_texts(engine, states):
+    inputs = inputs_of(LENGTHS)
+    rows = engine(options={"max_batch_size": 3}).run(inputs, ["last_hidden_state", "unnormalized_embedding"])
+    for item, row in zip(inputs, rows, strict=True):
+        np.testing.assert_allclose(row["last_hidden_state"], states(item.ids), rtol=1e-6)
+        np.testing.assert_allclose(row["unnormalized_embedding"], states(item.ids).mean(axis=0), rtol=1e-5)
+
+
+def test_token_level_outputs_are_cut_to_the_texts_own_tokens(engine):
+    rows = engine("reward").run(inputs_of(LENGTHS), ["rewards"])
+    assert [row["rewards"].shape for row in rows] == [(length, 2) for length in LENGTHS]
+
+
+def test_an_answer_does_not_keep_the_batch_alive(engine):
+    for row in engine().run(inputs_of(LENGTHS), ["sentence_embedding", "last_hidden_state"]):
+        assert all(value.base is None and value.dtype == np.float32 for value in row.values())
+
+
+def test_batches_keep_the_configured_limits(engine):
+    small = engine(options={"max_batch_size": 2, "max_batch_tokens": 12})
+    small.run(inputs_of(LENGTHS), ["sentence_embedding"])
+    shapes = [shape for shape, _ in small.session.calls]
+    assert shapes == [(1, 10), (1, 9), (1, 9), (2, 5), (2, 2), (1, 1)]
+
+
+def test_padding_is_the_policys_token_and_masked(engine, monkeypatch):
+    padded = engine(policy={"pad_token_id": 4})
+    seen = {}
+    original = padded.session.run
+    monkeypatch.setattr(padded.session, "run", lambda feeds, outputs: seen.update(feeds) or original(feeds, outputs))
+    padded.run([Encoded([5, 6], [0, 1]), Encoded([7, 8, 9], [0, 0, 1])], ["sentence_embedding"])
+    assert seen["input_ids"].tolist() == [[7, 8, 9], [5, 6, 4]]
+    assert seen["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert seen["token_type_ids"].tolist() == [[0, 0, 1], [0, 1, 0]]
+    assert {value.dtype for value in seen.values()} == {np.dtype(np.int64)}
+
+
+def test_only_the_outputs_asked_for_are_computed(engine):
+    asked = engine()
+    asked.run(inputs_of((3,)), ["sentence_embedding"])
+    assert asked.session.calls == [((1, 3), ("sentence_embedding",))]
+
+
+def test_progress_counts_every_text_once(engine):
+    steps: list[int] = []
+    engine(options={"max_batch_size": 3}).run(inputs_of(LENGTHS), ["sentence_embedding"], steps.append)
+    assert steps == [3, 3, 2]
+
+
+def test_no_texts_run_nothing(engine):
+    idle = engine()
+    assert idle.run([], ["sentence_embedding"]) == []
+    assert idle.session.calls == []
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_number_that_is_none_names_the_output(engine, monkeypatch, bad: float):
+    broken = engine("classify")
+    answers = {"probs": np.array([[0.5, 0.5], [bad, 0.5]], np.float32)}
+    monkeypatch.setattr(broken.session, "run", lambda feeds, outputs: answers)
+    with pytest.raises(RuntimeFailure, match="probs is not finite"):
+        broken.run(inputs_of((2, 2)), ["probs"])
+
+
+def test_a_bad_number_in_the_padding_is_nobodys(engine, monkeypatch):
+    padded = engine("reward")
+    rewards = np.zeros((2, 3, 2), np.float32)
+    rewards[1, 2] = np.nan
+    monkeypatch.setattr(padded.session, "run", lambda feeds, outputs: {"rewards": rewards})
+    assert [row["rewards"].shape for row in padded.run(inputs_of((3, 2)), ["rewards"])] == [(3, 2), (2, 2)]
+
+
+def test_half_precision_answers_become_float32(engine, monkeypatch):
+    half = engine()
+    monkeypatch.setattr(half.session, "run", lambda feeds, outputs: {"sentence_embedding": np.ones((1, 6), np.float16)})
+    assert half.run(inputs_of((2,)), ["sentence_embedding"])[0]["sentence_embedding"].dtype == np.float32
+
+
+def test_a_longer_limit_than_the_bundles_is_refused(fake_llm):
+    with pytest.raises(InputError, match=r"max_model_len must be in \[1, 10\]"):
+        fake_llm(options={"max_model_len": 11})
+    assert fake_llm(options={"max_model_len": 3}).engine.tokenizer.max_length == 3

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pool_export.runtime.errors import MissingExtraError, ProviderError
+from pool_export.runtime.providers import PROVIDERS, candidates, first_line, load_onnxruntime, open_session
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+class InvalidProtobuf(Exception):
+    pass
+
+
+@pytest.fixture
+def onnxruntime(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
+    """Return `onnxruntime(available, active={...}, fails={...})`: a pretended module; the sessions opened on it.
+
+    `active` says what a session asked for a provider really runs on, `fails` what it raises.
+    """
+
+    def install(available: list[str], active: dict[str, str] | None = None, fails: dict[str, Exception] | None = None):
+        opened: list[dict[str, Any]] = []
+
+        class InferenceSession:
+            def __init__(self, path: str, options: object, **arguments: Any) -> None:
+                opened.append({"path": path, "options": options, **arguments})
+                self.asked = arguments["providers"][0][0]
+                if self.asked in (fails or {}):
+                    raise (fails or {})[self.asked]
+
+            def get_providers(self) -> list[str]:
+                return [(active or {}).get(self.asked, self.asked), CPU]
+
+        def preload_dlls() -> None:
+            print("Failed to load libcublasLt.so.13")  # onnxruntime does print this to stdout
+
+        module = SimpleNamespace(
+            get_available_providers=lambda: available, InferenceSession=InferenceSession, preload_dlls=preload_dlls
+        )
+        monkeypatch.setitem(sys.modules, "onnxruntime", module)
+        return opened
+
+    return install
+
+
+def test_auto_takes_the_gpu_that_the_wheel_knows_and_then_the_cpu(onnxruntime):
+    onnxruntime([CUDA, CPU])
+    assert candidates("auto") == ["cuda", "cpu"]
+    onnxruntime(["AzureExecutionProvider", CPU])
+    assert candidates("auto") == ["cpu"]
+
+
+def test_an_explicit_device_is_tried_alone(onnxruntime):
+    onnxruntime([CUDA, CPU])
+    assert candidates("cuda") == ["cuda"]
+    assert candidates("cpu") == ["cpu"]
+
+
+def test_a_device_the_wheel_lacks_is_an_error_with_the_install_command(onnxruntime):
+    onnxruntime(["AzureExecutionProvider", CPU])
+    with pytest.raises(ProviderError) as caught:
+        candidates("cuda")
+    assert str(caught.value) == (
+        "device 'cuda' needs CUDAExecutionProvider, this onnxruntime has AzureExecutionProvider, "
+        "CPUExecutionProvider; install it: pip uninstall -y onnxruntime && pip install 'pool-export[gpu]'"
+    )
+
+
+def test_the_installed_onnxruntime_refuses_cuda_where_it_has_none(tiny_bundle):
+    import onnxruntime
+
+    from pool_export.runtime.llm import LLM
+
+    if CUDA in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(ProviderError, match=r"pip install 'pool-export\[gpu\]'"):
+        LLM(tiny_bundle("bert"), device="cuda")
+
+
+def test_a_session_opens_on_the_provider_with_its_options(onnxruntime):
+    opened = onnxruntime([CUDA, CPU])
+    options = object()
+    session, device = open_session("m.onnx", "cuda", options)
+    assert (session.asked, device) == (CUDA, "cuda")
+    assert opened == [
+        {
+            "path": "m.onnx",
+            "options": options,
+            "providers": [(CUDA, PROVIDERS["cuda"].options)],
+            "disabled_optimizers": [],
+            "enable_fallback": 0,
+        }
+    ]
+
+
+def test_fp32_on_cuda_is_fp32():
+    assert PROVIDERS["cuda"].options["use_tf32"] == "0"
+
+
+def test_a_provider_that_silently_falls_back_is_an_error(onnxruntime):
+    onnxruntime([CUDA, CPU], active={CUDA: CPU})
+    with pytest.raises(ProviderError) as caught:
+        open_session("m.onnx", "cuda", None)
+    assert str(caught.value) == (
+        "device 'cuda': CUDAExecutionProvider did not load (active: CPUExecutionProvider); "
+        "check the driver and the CUDA/cuDNN libraries"
+    )
+
+
+def test_a_provider_that_raises_is_an_error_and_no_damaged_file(onnxruntime):
+    onnxruntime([CUDA, CPU], fails={CUDA: RuntimeError("CUDA failure 100: no CUDA-capable device\n at file.cc:12")})
+    with pytest.raises(ProviderError) as caught:
+        open_session("m.onnx", "cuda", None)
+    assert str(caught.value) == "device 'cuda': CUDAExecutionProvider failed: CUDA failure 100: no CUDA-capable device"
+
+
+@pytest.mark.parametrize(
+    "trouble", [{"active": {CUDA: CPU}}, {"fails": {CUDA: RuntimeError("CUDA failure 100")}}], ids=["quiet", "loud"]
+)
+def test_auto_takes_the_cpu_instead_and_says_why(onnxruntime, trouble: dict[str, Any], caplog):
+    opened = onnxruntime([CUDA, CPU], **trouble)
+    with caplog.at_level(logging.WARNING):
+        _, device = open_session("m.onnx", "auto", None)
+    assert device == "cpu"
+    assert [item["providers"][0][0] for item in opened] == [CUDA, CPU]
+    (record,) = caplog.records
+    assert "CUDAExecutionProvider" in record.getMessage()
+    assert record.getMessage().endswith("taking cpu instead")
+
+
+def test_auto_without_trouble_warns_of_nothing(onnxruntime, caplog):
+    onnxruntime([CPU])
+    assert open_session("m.onnx", "auto", None)[1] == "cpu"
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_damaged_file_is_not_blamed_on_the_provider(onnxruntime, device: str):
+    onnxruntime([CUDA, CPU], fails={CUDA: InvalidProtobuf("Protobuf parsing failed."), CPU: InvalidProtobuf("x")})
+    with pytest.raises(InvalidProtobuf):
+        open_session("m.onnx", device, None)
+
+
+def test_a_damaged_file_is_opened_once_under_auto(onnxruntime):
+    opened = onnxruntime([CUDA, CPU], fails={CUDA: InvalidProtobuf("Protobuf parsing failed.")})
+    with pytest.raises(InvalidProtobuf):
+        open_session("m.onnx", "auto", None)
+    assert len(opened) == 1
+
+
+def test_the_search_for_cuda_libraries_prints_nothing_to_stdout(onnxruntime, capsys):
+    """stdout belongs to the caller's data: `pool-export embed --json | jq`."""
+    onnxruntime([CUDA, CPU])
+    open_session("m.onnx", "cuda", None)
+    assert capsys.readouterr().out == ""
+
+
+def test_an_onnxruntime_of_strange_providers_is_an_error(onnxruntime):
+    onnxruntime(["OddExecutionProvider"])
+    with pytest.raises(ProviderError, match="none of the known execution providers"):
+        open_session("m.onnx", "auto", None)
+
+
+def test_without_onnxruntime_the_message_is_the_install_command(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError) as caught:
+        load_onnxruntime()
+    assert str(caught.value) == "onnxruntime is not installed; run: pip install 'pool-export[cpu]'"
+    assert (caught.value.package, caught.value.extra) == ("onnxruntime", "cpu")
+    assert isinstance(caught.value, ImportError)
+
+
+def test_a_message_is_shown_by_its_first_line():
+    assert first_line(RuntimeError("\n one \n at x.cc:5")) == "one"
+    assert first_line(RuntimeError()) == "RuntimeError"

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pool_export.runtime import system
+
+
+@pytest.fixture(autouse=True)
+def _eight_cores_and_no_cgroup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(system, "_CGROUP_V2", tmp_path / "cpu.max")
+    monkeypatch.setattr(system, "_CGROUP_V1", tmp_path / "cpu")
+
+
+def write_v1(folder: Path, quota: str, period: str) -> None:
+    (folder / "cpu").mkdir()
+    (folder / "cpu/cpu.cfs_quota_us").write_text(quota)
+    (folder / "cpu/cpu.cfs_period_us").write_text(period)
+
+
+def test_without_a_container_the_affinity_counts():
+    assert system.available_cpus() == 8
+
+
+def test_without_affinity_all_cores_count(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    assert system.available_cpus() == 5
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert system.available_cpus() == 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [
+        ("max 100000\n", 8),
+        ("200000 100000\n", 2),
+        ("150000 100000\n", 2),  # rounded up: a thread more is better than a core idle
+        ("10000 100000\n", 1),
+        ("1600000 100000\n", 8),  # more than there is
+    ],
+)
+def test_a_cgroup_2_quota_bounds_the_cores(tmp_path: Path, quota: str, expected: int):
+    (tmp_path / "cpu.max").write_text(quota)
+    assert system.available_cpus() == expected
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("-1", 8), ("300000", 3), ("250000", 3), ("1000", 1)])
+def test_a_cgroup_1_quota_bounds_the_cores(tmp_path: Path, quota: str, expected: int):
+    write_v1(tmp_path, quota, "100000")
+    assert system.available_cpus() == expected
+
+
+def test_cgroup_2_comes_before_cgroup_1(tmp_path: Path):
+    (tmp_path / "cpu.max").write_text("200000 100000")
+    write_v1(tmp_path, "500000", "100000")
+    assert system.available_cpus() == 2
+
+
+@pytest.mark.parametrize("content", ["", "what", "a b", "100000", "100000 0"])
+def test_an_unreadable_quota_is_no_quota(tmp_path: Path, content: str):
+    (tmp_path / "cpu.max").write_text(content)
+    assert system.available_cpus() == 8
