@@ -17,7 +17,7 @@ from .output import note, print_table
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 QUERY = "How do plants make their food?"
 DOCUMENTS = (
-    "Leaves turn sunlight, water and carbon dioxide into sugar.",
+    "Leaves turn light, water and air into sugar.",
     "Photosynthesis takes place in the chloroplasts.",
     "The ferry leaves at nine and returns before dusk.",
     "Water the seedlings twice a week.",
@@ -50,7 +50,7 @@ def demo_command(output: Path) -> None:
     vectors = [item.outputs.embedding for item in llm.embed(texts, use_tqdm=False)]
     scores = [None, *(item.outputs.score for item in llm.score(QUERY, list(DOCUMENTS), use_tqdm=False))]
     rows = [
-        ("" if score is None else f"{score:.3f}", text, "  ".join(f"{value:+.3f}" for value in vector[:3]) + "  …")
+        ("" if score is None else f"{score:.3f}", text, "  ".join(f"{value:+.3f}" for value in vector[:2]) + "  …")
         for score, text, vector in zip(scores, texts, vectors, strict=True)
     ]
     title = f"score of each text against the first ({len(vectors[0])} dimensions)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 import sys
 from typing import Any
 
@@ -14,12 +15,9 @@ from ..runtime.system import available_cpus
 from .options import debug_option, json_option
 from .output import print_json, print_table
 
-# Extra -> the packages it stands for.
-EXTRAS: dict[str, tuple[str, ...]] = {
-    "base": ("numpy", "tokenizers", "msgspec", "click", "rich", "tqdm", "jinja2"),
-    "cpu or gpu": ("onnxruntime", "onnxruntime-gpu"),
-    "export": ("torch", "transformers", "optimum", "onnx", "onnxscript", "onnx-ir", "safetensors"),
-}
+# Extras that a user chooses between; "base" stands for what is always installed.
+EXTRAS = ("base", "cpu", "gpu", "openvino", "tensorrt", "export")
+_REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+)[^;]*(?:;.*extra\s*==\s*["'](?P<extra>[\w-]+)["'])?""")
 
 
 @click.command("doctor")
@@ -44,9 +42,9 @@ def doctor_command(as_json: bool) -> None:
 
 def collect() -> dict[str, Any]:
     """Gather versions, providers and findings. Imports onnxruntime, never torch."""
-    packages = {extra: {name: _version(name) for name in names} for extra, names in EXTRAS.items()}
+    packages = _packages()
     findings: list[dict[str, str]] = []
-    runtimes = packages["cpu or gpu"]
+    runtimes = packages["cpu"] | packages["gpu"]
     providers: list[str] = []
     if not any(runtimes.values()):
         _find(findings, "error", "no onnxruntime: nothing can be run", "pip install 'pool-export[cpu]'")
@@ -77,6 +75,17 @@ def collect() -> dict[str, Any]:
         "cache": str(cache_folder()),
         "findings": findings,
     }
+
+
+def _packages() -> dict[str, dict[str, str | None]]:
+    """Extra -> package -> installed version, from the requirements this installation declares."""
+    found: dict[str, dict[str, str | None]] = {extra: {} for extra in EXTRAS}
+    for line in importlib.metadata.requires("pool-export") or []:
+        match = _REQUIREMENT.fullmatch(line)
+        extra = (match["extra"] or "base") if match else ""
+        if match and extra in found:
+            found[extra][match["name"]] = _version(match["name"])
+    return found
 
 
 def _providers(findings: list[dict[str, str]]) -> list[str]:

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
+from types import FrameType
 
 import click
 
 from ..poolers.errors import PoolExportError
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED = 1
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived; raised so that half-written work is cleaned up on the way out."""
+class Stopped(BaseException):
+    """A signal arrived; raised so that half-written work is cleaned up on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def catch_signals() -> None:
+    """Let Ctrl-C, SIGTERM and a closed terminal end the command as ``Stopped`` (the ignored stay ignored)."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
 
 
 def exit_code_for(error: BaseException, *, debug: bool) -> int:
@@ -37,21 +54,26 @@ def exit_code_for(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    if isinstance(error, KeyboardInterrupt | click.Abort | Terminated):
-        _say("interrupted; nothing was left behind")
-        return INTERRUPTED
-    if isinstance(error, PoolExportError):
-        _say(" ".join(str(error).split()))
-        return FAILED
-    if isinstance(error, MemoryError):
-        _say("out of memory; lower --max-batch-tokens, or use a machine with more")
-        return FAILED
-    if isinstance(error, OSError):
-        _say(f"{error.filename or 'file'}: {error.strerror or error}")
-        return FAILED
-    _say(f"internal error, {type(error).__name__}: {error}; run again with --debug and report the traceback")
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        error = Stopped(signal.SIGINT)
+    if isinstance(error, Stopped):
+        if sys.stderr.isatty():
+            click.echo(err=True)  # off the line where the terminal wrote ^C
+        _say(f"{'interrupted' if error.number == signal.SIGINT else 'terminated'}; nothing was left behind")
+        return 128 + error.number
+    _say(_sentence(error))
     return FAILED
 
 
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, PoolExportError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; lower --max-batch-tokens, or use a machine with more"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'reading or writing failed'}: {error.strerror or error}"
+    return f"internal error, {type(error).__name__}: {error}; run again with --debug and report the traceback"
+
+
 def _say(message: str) -> None:
-    click.echo(f"Error: {message}", err=True)
+    click.echo(f"Error: {' '.join(message.split())}", err=True)

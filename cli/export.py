@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
+import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,6 @@ import click
 from ..export.request import ExportRequest
 from ..poolers.errors import ConfigError
 from ..runtime.errors import MissingExtraError
-from .errors import Terminated
 from .options import debug_option, declared, given, json_option
 from .output import StepReporter, print_json, print_table
 
@@ -43,7 +42,8 @@ def export_command(model: str, output: Path | None, as_json: bool, **options: An
         request = ExportRequest(model=model, output=output, **given(options))
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
-    signal.signal(signal.SIGTERM, _terminate)
+    if request.revision and Path(model).expanduser().is_dir():
+        raise click.UsageError(f"--revision applies to Hub ids, {model} is a folder; drop one of them")
     started = time.monotonic()
     result = run_export(request)
     seconds = time.monotonic() - started
@@ -63,11 +63,9 @@ def run_export(request: ExportRequest) -> ExportResult:
             if (error.name or "").startswith("pool_export"):
                 raise
             raise MissingExtraError((error.name or "torch").split(".")[0], "export") from error
-    return export_model(request, reporter)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+    # Libraries print too, with --debug even visibly; stdout is for the result alone.
+    with contextlib.redirect_stdout(sys.stderr):
+        return export_model(request, reporter)
 
 
 def _worst(report: dict[str, Any]) -> tuple[float, float]:
@@ -98,10 +96,10 @@ def _summary(result: ExportResult, seconds: float) -> dict[str, Any]:
 
 
 def _show(result: ExportResult, seconds: float) -> None:
-    from .inspect import pooling_rows
+    from .inspect import SETTINGS, pooling_rows
 
     manifest, (max_abs, _) = result.manifest, _worst(result.report)
-    print_table("", ("setting", "value", "from"), pooling_rows(manifest))
+    print_table("", SETTINGS, pooling_rows(manifest))
     verdict = "agrees with" if result.report["passed"] else "DISAGREES with"
     click.echo(
         f"{result.folder}: {manifest.pooling.convert} bundle, {verdict} the reference on "

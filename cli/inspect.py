@@ -9,7 +9,9 @@ import click
 from ..runtime.bundle import open_bundle
 from ..runtime.manifest import Manifest
 from .options import debug_option, json_option
-from .output import print_json, print_table
+from .output import print_json, print_table, print_wrapped
+
+SETTINGS = ("setting", "value", "from")
 
 
 @click.command("inspect")
@@ -30,12 +32,14 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
         return
     source = manifest.source
     origin = f"{source.id}@{source.revision[:12]}" if source.revision else source.id
-    click.echo(f"{bundle}: {origin} ({source.architecture}), licence {source.licence or 'not stated'}\n")
-    print_table("Head", ("setting", "value", "from"), pooling_rows(manifest))
-    print_table("Graphs", ("precision", "file", "size", "inputs", "outputs"), _graph_rows(manifest))
+    print_wrapped(f"{bundle}: made from {origin} ({source.architecture}), licence {source.licence or 'not stated'}")
+    click.echo()
+    print_table("Head", SETTINGS, pooling_rows(manifest))
+    print_table("Graphs", ("graph", "file", "size", "opset"), _graph_rows(manifest))
+    print_table("Inputs and outputs", ("", "name", "type", "shape"), _tensor_rows(manifest))
     columns = ("graph", "case", "output", "max-abs", "min cosine")
     print_table("Parity with the reference", columns, _parity_rows(manifest))
-    click.echo("made with " + ", ".join(f"{name} {version}" for name, version in manifest.producer.items()))
+    print_wrapped("made with " + ", ".join(f"{name} {version}" for name, version in manifest.producer.items()))
 
 
 def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
@@ -73,11 +77,21 @@ def _graph_rows(manifest: Manifest) -> list[tuple[object, ...]]:
             precision,
             graph.files[0].path,
             f"{sum(file.size for file in graph.files) / 1e6:.1f} MB",
-            ", ".join(item.name for item in graph.inputs),
-            "\n".join(f"{item.name} {list(item.shape)}".replace("'", "") for item in graph.outputs),
+            graph.opset,
         )
         for precision, graph in manifest.graphs.items()
     ]
+
+
+def _tensor_rows(manifest: Manifest) -> list[tuple[object, ...]]:
+    # Graphs of all precisions have one signature by contract; rows that differ would show.
+    rows = [
+        (kind, item.name, item.dtype, " × ".join(map(str, item.shape)))
+        for graph in manifest.graphs.values()
+        for kind, tensors in (("in", graph.inputs), ("out", graph.outputs))
+        for item in tensors
+    ]
+    return list(dict.fromkeys(rows))
 
 
 def _parity_rows(manifest: Manifest) -> list[tuple[object, ...]]:

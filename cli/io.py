@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -24,7 +25,7 @@ def read_texts(texts: Sequence[str], source: str | None) -> list[str]:
     """Collect texts from arguments or ``--input``.
 
     A ``.jsonl`` file holds one string, or one object with ``text``, ``prompt`` or ``input``, a
-    line; any other file, and ``-`` (stdin), holds one text a line.
+    line; any other file, and ``-`` (stdin), holds one text a line, empty ones included.
 
     Raises:
         click.UsageError: both or neither source, or a line of another shape.
@@ -32,23 +33,23 @@ def read_texts(texts: Sequence[str], source: str | None) -> list[str]:
     if bool(texts) == bool(source):
         raise click.UsageError("texts come as arguments or with --input, not both" if texts else "no text was given")
     if source is None:
-        return list(texts)
-    if not source.endswith(".jsonl"):
-        found = [line for _, line in _lines(source)]
+        return [_argument(text) for text in texts]
+    if source.endswith(".jsonl"):
+        found = [_text_of(value, f"{source} line {number}") for number, value in _json_lines(source)]
     else:
-        found = [_text_of(value, number) for number, value in _json_lines(source)]
+        found = [line for _, line in _lines(source)]
     if not found:
         raise click.UsageError(f"{source} holds no text")
     return found
 
 
 def read_pairs(source: str) -> tuple[list[str], list[str]]:
-    """Read pairs from a ``.jsonl`` file with ``query``/``document`` or ``text_1``/``text_2``.
+    """Read pairs from JSON lines (a ``.jsonl`` file or ``-``) with ``query``/``document`` or ``text_1``/``text_2``.
 
     Raises:
         click.UsageError: not a ``.jsonl`` file, or a line of another shape.
     """
-    if not source.endswith(".jsonl"):
+    if source != "-" and not source.endswith(".jsonl"):
         raise click.UsageError(f"pairs are read from a .jsonl file with query and document, got {source}")
     left, right = [], []
     for number, value in _json_lines(source):
@@ -66,10 +67,12 @@ def check_output(path: Path | None) -> None:
     """Refuse an output name before any work is done.
 
     Raises:
-        click.UsageError: an unknown suffix, or a folder that does not exist.
+        click.UsageError: an unknown suffix, a folder, or a place in a folder that does not exist.
     """
     if path is None:
         return
+    if path.is_dir():
+        raise click.UsageError(f"--output {path} is a folder; expected a file name")
     if path.suffix not in OUTPUT_SUFFIXES:
         raise click.UsageError(f"--output must end in {' or '.join(OUTPUT_SUFFIXES)}, got {path}")
     if not path.absolute().parent.is_dir():
@@ -86,18 +89,28 @@ def write_output(path: Path, records: Sequence[dict[str, Any]], arrays: Sequence
 
     Raises:
         click.UsageError: ``.npy`` for rows of different lengths.
+        click.ClickException: the file cannot be written.
     """
     import numpy as np
 
     if path.suffix == ".npy" and len({np.shape(array) for array in arrays}) > 1:
         raise click.UsageError("rows differ in length, .npy cannot hold them; use --output NAME.jsonl")
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with _replacing(path) as stream:
             if path.suffix == ".npy":
                 np.save(stream, np.stack(arrays).astype(np.float32))
             else:
                 stream.writelines(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -115,12 +128,16 @@ def print_records(records: Iterable[dict[str, Any]]) -> None:
 
 def _lines(source: str) -> list[tuple[int, str]]:
     try:
-        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+        # Bytes from stdin too: the locale has no say in what a corpus is encoded in.
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{source} is not UTF-8 text ({error.reason} at byte {error.start})") from error
     except OSError as error:
         raise click.UsageError(f"{source} cannot be read: {error.strerror}") from error
-    return list(enumerate(text.splitlines(), 1))
+    # Not splitlines(): it also breaks at U+2028 and form feeds, which may stand inside a text.
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
+    return list(enumerate(lines, 1))
 
 
 def _json_lines(source: str) -> list[tuple[int, Any]]:
@@ -135,11 +152,17 @@ def _json_lines(source: str) -> list[tuple[int, Any]]:
     return values
 
 
-def _text_of(value: Any, number: int) -> str:
+def _argument(text: str) -> str:
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise click.UsageError(f"argument {text!r} is not UTF-8 text")
+    return text
+
+
+def _text_of(value: Any, where: str) -> str:
     if isinstance(value, dict):
         value = next((value[key] for key in _TEXT_KEYS if key in value), None)
     if not isinstance(value, str):
-        raise click.UsageError(f"line {number}: expected a string or an object with {', '.join(_TEXT_KEYS)}")
+        raise click.UsageError(f"{where}: expected a string or an object with {' or '.join(_TEXT_KEYS)}")
     return value
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .errors import exit_code_for
+from .errors import catch_signals, exit_code_for
 
 # Command -> (module in this folder, one-line help). The module is imported when the command is used.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -78,8 +78,9 @@ def cli() -> None:
 
 
 def main(args: list[str] | None = None, prog_name: str = "pool-export") -> None:
-    """Run the command line and exit: 0 fine, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line and exit: 0 fine, 1 failed, 2 wrong usage, 128 + N by signal N."""
     words = sys.argv[1:] if args is None else args
+    catch_signals()
     code: Any
     try:
         code = cli.main(args=words, prog_name=prog_name, standalone_mode=False)

@@ -47,7 +47,7 @@ def declared(cls: type, *, env: bool) -> Callable[[Command], Command]:
 
 
 def _click_option(item: Field[Any], info: OptionInfo, env: bool) -> Callable[[Command], Command]:
-    notes = [] if item.default in (None, False) else [f"default: {item.default}"]
+    notes = [] if item.default is None or item.default is False else [f"default: {item.default}"]
     if env:
         notes.append(f"env: {env_name(item.name)}")
     text = info.help + (f"  [{', '.join(notes)}]" if notes else "")

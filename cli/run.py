@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 Columns = Sequence[str]
 
-_SHOWN_TEXT = 48
+_SHOWN_TEXT = 40  # beside four numbers, 80 columns
+_SHOWN_DOCUMENT = 70
 _SHOWN_NUMBERS = 4
+_SHOWN_LABELS = 3
+_PROGRESS_AFTER = 1.0  # seconds; a shorter run needs no bar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +53,12 @@ class RunArguments:
         return read_texts(self.texts, self.source)
 
     def open(self) -> LLM:
-        """Open the model."""
+        """Open the model, saying so when that means exporting it."""
+        from ..runtime.bundle import is_bundle
         from ..runtime.llm import LLM
 
+        if not is_bundle(self.model):
+            note(f"{self.model} is not a bundle: taking its export from the cache, or making it …")
         return LLM(self.model, **given(self.runtime))
 
     def call(self, dimensions: int | None = None) -> dict[str, Any]:
@@ -62,7 +68,7 @@ class RunArguments:
         return {
             "pooling_params": PoolingParams(use_activation=False if self.raw else None, dimensions=dimensions),
             "truncate_prompt_tokens": -1 if self.truncate else None,
-            "use_tqdm": sys.stderr.isatty(),
+            "use_tqdm": _bar if sys.stderr.isatty() else False,
         }
 
     def emit(
@@ -75,7 +81,7 @@ class RunArguments:
         elif self.as_json or not sys.stdout.isatty():
             print_records(records)
         else:
-            print_table("", columns, rows)
+            print_table("", columns, rows, folds="document" if "document" in columns else "text")
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -93,8 +99,8 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--truncate", is_flag=True, help="Cut over-long texts at the model's limit, instead of failing."),
         click.option("--raw", is_flag=True, help="Leave out the last function (normalise, sigmoid, softmax)."),
         click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout, also on a terminal."),
-        click.option("--output", type=click.Path(path_type=Path), help="Write results to a .jsonl or .npy file."),
-        click.option("--input", "source", metavar="FILE", help="Read texts from .txt, .jsonl or - (stdin)."),
+        click.option("-o", "--output", type=click.Path(path_type=Path), help="Write results to a .jsonl or .npy file."),
+        click.option("-i", "--input", "source", metavar="FILE", help="Read texts from .txt, .jsonl or - (stdin)."),
     ):
         collect = decorate(collect)
     return collect
@@ -117,8 +123,8 @@ def embed_command(arguments: RunArguments, dimensions: int | None) -> None:
     results = arguments.open().embed(prompts, **arguments.call(dimensions))
     arrays = [item.outputs.data for item in results]
     records: list[Record] = [{"index": i, "embedding": item.outputs.embedding} for i, item in enumerate(results)]
-    rows = [(_short(text), array.shape[0], _numbers(array)) for text, array in zip(prompts, arrays, strict=True)]
-    arguments.emit(records, arrays, ("text", "size", "embedding"), rows)
+    rows = [(_short(text), _numbers(array)) for text, array in zip(prompts, arrays, strict=True)]
+    arguments.emit(records, arrays, ("text", f"embedding ({len(arrays[0])} dimensions)"), rows)
 
 
 @click.command("classify")
@@ -142,8 +148,8 @@ def classify_command(arguments: RunArguments) -> None:
         {"index": i, "label": label, "probs": item.outputs.probs}
         for i, (item, label) in enumerate(zip(results, labels, strict=True))
     ]
-    rows = [(_short(text), label, _numbers(array)) for text, label, array in zip(prompts, labels, arrays, strict=True)]
-    arguments.emit(records, arrays, ("text", "label", "logits" if arguments.raw else "probabilities"), rows)
+    rows = [(_short(text), _best(array, llm.spec.labels)) for text, array in zip(prompts, arrays, strict=True)]
+    arguments.emit(records, arrays, ("text", "logits" if arguments.raw else "probabilities"), rows)
 
 
 @click.command("score")
@@ -154,10 +160,12 @@ def score_command(arguments: RunArguments) -> None:
     """Score QUERY against every DOCUMENT, or the pairs of a .jsonl file, with MODEL.
 
     A cross-encoder reads each pair; an embedding model answers the cosine similarity.
+    A QUERY alone takes its documents from --input; without one, --input holds the pairs.
 
     \b
     Examples:
       pool-export score ./bundle "capital of France?" "Paris is." "Berlin is."
+      pool-export score ./bundle "capital of France?" --input documents.txt
       pool-export score ./bundle --input pairs.jsonl --output scores.npy
     """
     check_output(arguments.output)
@@ -165,7 +173,7 @@ def score_command(arguments: RunArguments) -> None:
     results = arguments.open().score(queries, documents, **arguments.call())
     scores = [item.outputs.score for item in results]
     records: list[Record] = [{"index": i, "score": score} for i, score in enumerate(scores)]
-    rows = [(f"{score:.4f}", _short(text)) for score, text in zip(scores, documents, strict=True)]
+    rows = [(f"{score:.4f}", _short(text, _SHOWN_DOCUMENT)) for score, text in zip(scores, documents, strict=True)]
     if len(queries) == 1:
         rows = [rows[i] for i in sorted(range(len(rows)), key=lambda i: -scores[i])]
     arguments.emit(records, scores, ("score", "document"), rows)
@@ -196,15 +204,30 @@ def reward_command(arguments: RunArguments) -> None:
 def _pairs(arguments: RunArguments) -> tuple[list[str], list[str]]:
     if arguments.source is not None and not arguments.texts:
         return read_pairs(arguments.source)
+    if arguments.source is not None and len(arguments.texts) == 1:
+        return read_texts(arguments.texts, None), read_texts((), arguments.source)
     query, *documents = arguments.prompts()
     if not documents:
         raise click.UsageError("give a query and at least one document")
     return [query], documents
 
 
-def _short(text: str) -> str:
+def _short(text: str, room: int = _SHOWN_TEXT) -> str:
     flat = " ".join(text.split())
-    return flat if len(flat) <= _SHOWN_TEXT else flat[: _SHOWN_TEXT - 1] + "…"
+    return flat if len(flat) <= room else flat[: room - 1] + "…"
+
+
+def _best(values: np.ndarray, labels: Sequence[str]) -> str:
+    order = (-values).argsort(kind="stable")
+    shown = "  ".join(f"{labels[i]} {values[i]:.4f}" for i in order[:_SHOWN_LABELS])
+    return shown + ("  …" if len(values) > _SHOWN_LABELS else "")
+
+
+def _bar(**options: Any) -> Any:
+    """Make a progress bar that a quick run never shows and a long one takes away when done."""
+    from tqdm import tqdm
+
+    return tqdm(**options, delay=_PROGRESS_AFTER, leave=False)
 
 
 def _numbers(values: np.ndarray) -> str:
