@@ -42,8 +42,6 @@ def export_command(model: str, output: Path | None, as_json: bool, **options: An
         request = ExportRequest(model=model, output=output, **given(options))
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
-    if request.revision and Path(model).expanduser().is_dir():
-        raise click.UsageError(f"--revision applies to Hub ids, {model} is a folder; drop one of them")
     started = time.monotonic()
     result = run_export(request)
     seconds = time.monotonic() - started

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from ..poolers.architectures import FAMILY_POOLING
 from ..poolers.spec import HeadStep, PoolingSpec, PoolingType
-from .adapters import find_classifier, input_names, step_weights
+from .adapters import input_names, step_weights
+from .classifiers import find_classifier
 from .quiet import quiet
 from .source import Source
 

@@ -74,7 +74,11 @@ class ExportRequest:
             raise ConfigError(f"opset must be in [{MIN_OPSET}, {MAX_OPSET}], got {self.opset}")
         if self.max_model_len is not None and self.max_model_len < 1:
             raise ConfigError(f"max_model_len must be at least 1, got {self.max_model_len}")
-        self.user_pooler()
+        if self.revision and Path(self.model).expanduser().is_dir():
+            raise ConfigError(f"--revision applies to Hub ids, {self.model} is a folder; drop one of them")
+        pooler = self.user_pooler()
+        pooler.resolved_pooling_type()
+        pooler.resolved_activation()
 
     def user_pooler(self) -> PoolerConfig:
         """The parsed ``pooler_config``.

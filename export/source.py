@@ -108,8 +108,6 @@ def locate(request: ExportRequest) -> tuple[Path, str]:
     """
     path = Path(request.model).expanduser()
     if path.is_dir():
-        if request.revision:
-            raise SourceError(f"--revision applies to Hub ids, {request.model} is a folder; drop one of them")
         return path, ""
     if path.exists():
         raise SourceError(f"{request.model} is a file; expected a checkpoint folder or a Hub id")

@@ -1,7 +1,7 @@
 """Write tiny random checkpoints: real Hugging Face folders of a few dozen kilobytes.
 
 For tests, demos and architecture sweeps without a download. Deterministic: one seed, one set of
-bytes. The families are rows of the table in ``tiny_families``.
+bytes. The families are rows of the tables in ``tiny_families``, ``tiny_encoders`` and ``tiny_decoders``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,29 @@ import transformers
 from transformers.utils import logging as transformers_logging
 
 from ..poolers.errors import ConfigError, closest
+from .tiny_decoders import DECODERS
+from .tiny_encoders import ENCODERS
 from .tiny_families import FAMILIES, TinyFamily
 from .tiny_tokenizers import build_tokenizer, special_ids, write_tokenizer
 from .tiny_weights import randomize
 
-__all__ = ["FAMILIES", "HEADS", "MAX_LENGTH", "TinyFamily", "class_name", "heads_of", "write_tiny"]
+__all__ = [
+    "ARCHITECTURES",
+    "DECODERS",
+    "ENCODERS",
+    "FAMILIES",
+    "HEADS",
+    "MAX_LENGTH",
+    "TinyFamily",
+    "class_name",
+    "heads_of",
+    "write_tiny",
+]
 
 MAX_LENGTH = 128
+
+# Everything there is a recipe for; ``FAMILIES`` are the representative ones among them.
+ARCHITECTURES: dict[str, TinyFamily] = {**FAMILIES, **ENCODERS, **DECODERS}
 
 
 @dataclass(frozen=True)
@@ -45,9 +61,9 @@ HEADS: dict[str, _Head] = {
 
 
 def _family(name: str) -> TinyFamily:
-    if name not in FAMILIES:
-        raise ConfigError(f"unknown tiny family {name!r}{closest(name, FAMILIES)}")
-    return FAMILIES[name]
+    if name not in ARCHITECTURES:
+        raise ConfigError(f"unknown tiny family {name!r}{closest(name, ARCHITECTURES)}")
+    return ARCHITECTURES[name]
 
 
 def _class_name(family: TinyFamily, head: str) -> str:
@@ -86,20 +102,21 @@ def class_name(family: str, head: str = "base") -> str:
 def _config_values(row: TinyFamily, *, head: str, hidden_size: int, layers: int) -> dict[str, Any]:
     labels = HEADS[head].labels
     layer_types = list(islice(cycle(row.layer_types), layers))
-    return {
+    values = {
         "hidden_size": hidden_size,
         "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "max_position_embeddings": MAX_LENGTH + row.position_offset,
         **{name: int(factor * hidden_size) for name, factor in row.scaled.items()},
+        **{f"{role}_token_id": None for role in ("pad", "bos", "eos", "cls", "sep")},
         **row.config,
         **({"layer_types": layer_types} if layer_types else {}),
         "vocab_size": build_tokenizer(row.tokenizer).get_vocab_size(),
-        **{f"{role}_token_id": None for role in ("pad", "bos", "eos", "cls", "sep")},
         **{f"{role}_token_id": number for role, number in special_ids(row.tokenizer).items()},
         **({"id2label": dict(enumerate(labels))} if labels else {}),
         **({"label2id": {label: index for index, label in enumerate(labels)}} if labels else {}),
     }
+    return {name: value for name, value in values.items() if name not in row.without}
 
 
 @contextmanager
@@ -129,7 +146,7 @@ def write_tiny(
 
     Args:
         folder: created where missing; files of the same names are replaced.
-        family: a key of ``FAMILIES``.
+        family: a key of ``ARCHITECTURES``.
         head: one of ``heads_of(family)``.
         seed: chooses the weights.
         hidden_size: a multiple of 8 (four attention heads of even size).

@@ -21,6 +21,7 @@ class TinyFamily:
         decoder: causal attention; has a language-model head instead of a masked one.
         config: configuration values, as in ``config.json``.
         scaled: configuration values given as multiples of the hidden size.
+        without: keys every family gets and this one refuses.
         layer_types: pattern repeated over the layers, for families that mix kinds of attention.
         heads: the only heads to offer; empty for all that transformers has.
         classes: head -> class name, where it is not the stem and the usual ending.
@@ -33,6 +34,7 @@ class TinyFamily:
     decoder: bool = False
     config: Mapping[str, Any] = field(default_factory=dict)
     scaled: Mapping[str, float] = field(default_factory=lambda: {"intermediate_size": 2})
+    without: tuple[str, ...] = ()
     layer_types: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     classes: Mapping[str, str] = field(default_factory=dict)

@@ -24,7 +24,7 @@ _BIAS_STD = 0.03
 
 
 def randomize(model: nn.Module, *, seed: int, gains: Mapping[str, float] | None = None) -> None:
-    """Overwrite every parameter in place; the values depend on ``seed`` and the parameter's name only.
+    """Overwrite every trainable parameter in place; the values depend on ``seed`` and the parameter's name only.
 
     Embeddings (the padding row too, so that a leak shows) and matrices are drawn anew; vectors
     (norms, biases) keep their initial value plus a small jitter.
@@ -35,8 +35,11 @@ def randomize(model: nn.Module, *, seed: int, gains: Mapping[str, float] | None 
         gains: part of a parameter's name -> factor on its standard deviation.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    convolutions = {id(module.weight) for module in model.modules() if isinstance(module, nn.Conv1d)}
     with torch.no_grad():
         for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:  # RoFormer's sinusoids are computed, not learnt
+                continue
             factor = math.prod(gain for part, gain in (gains or {}).items() if part in name)
             # A generator per parameter: adding a head does not move the backbone's weights.
             generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode()))
@@ -52,4 +55,6 @@ def randomize(model: nn.Module, *, seed: int, gains: Mapping[str, float] | None 
                 # which would otherwise grow into one direction shared by all texts.
                 if parameter.ndim == 2:
                     noise -= noise.mean(dim=1, keepdim=True)
-                parameter.copy_(factor * _MATRIX_GAIN / math.sqrt(parameter[0].numel()) * noise)
+                # Stacked matrices of experts are read along their last axis, a convolution along all but the first.
+                inputs = parameter[0].numel() if id(parameter) in convolutions else parameter.shape[-1]
+                parameter.copy_(factor * _MATRIX_GAIN / math.sqrt(inputs) * noise)

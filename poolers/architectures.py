@@ -107,14 +107,22 @@ OFFSET_POSITION_FAMILIES: frozenset[str] = frozenset(
     }
 )
 
-# Model types that no graph can be right for. Most answer differently for a text alone and for the same text beside
-# padding, by their own definition.
+# Model types that no graph can be right for. Some answer differently for a text alone and for the same text beside
+# padding, by their own definition; others loop in Python over the length, so that a trace holds one length only.
+_READS_PADDING = "it reads the padding beside a text"
+_ONE_LENGTH = "it loops over the positions in Python, so a graph would hold one length only"
 UNEXPORTABLE: dict[str, str] = {
-    "convbert": "its convolutions read the padding beside a text",
-    "fnet": "its Fourier transforms read the padding beside a text",
-    "funnel": "it pools neighbouring positions, and what is a neighbour depends on the padding",
-    "mra": "its attention is computed by a CUDA kernel of its own",
-    "nystromformer": "its convolutions read the padding beside a text",
+    "convbert": _READS_PADDING,
+    "fnet": _READS_PADDING,
+    "funnel": _READS_PADDING,
+    "jamba": _ONE_LENGTH,
+    "jetmoe": "it splits the tokens among its experts by counts read into Python",
+    "longformer": "it lays out its windows by branches on the data",
+    "mamba": _ONE_LENGTH,
+    "minimax": _ONE_LENGTH,
+    "mra": "its attention is a CUDA kernel of its own",
+    "nystromformer": _READS_PADDING,
+    "qwen3_next": _ONE_LENGTH,
     "yoso": "transformers gives its attention a mask of another scale than it expects, and padding is attended to",
 }
 

@@ -38,7 +38,6 @@ class TokenizerPolicy:
 
     Attributes:
         max_length: longest input in tokens, special tokens included.
-        do_lower_case: lower-case the text before tokenizing (``sentence_bert_config.json``).
         pad_token_id: id that fills padded positions; masked, so its value only has to be valid.
         padding_side: what the checkpoint was configured with; the graph accepts both.
         vocab_size: ids at or above it are refused; 0 takes the tokenizer's own size.
@@ -47,7 +46,6 @@ class TokenizerPolicy:
     """
 
     max_length: int
-    do_lower_case: bool = False
     pad_token_id: int = 0
     padding_side: Literal["left", "right"] = "right"
     vocab_size: int = 0

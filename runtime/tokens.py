@@ -78,7 +78,7 @@ class TextTokenizer:
                 ids = list(prompt.token_ids[:limit])
                 encoded[index] = Encoded(ids, [0] * len(ids))
         for limit, indices in by_limit.items():
-            texts = [self._text(prompts[index]) for index in indices]
+            texts = [_text(prompts[index]) for index in indices]
             encodings = self._encode_texts(texts, limit, add_special_tokens)
             for index, encoding in zip(indices, encodings, strict=True):
                 encoded[index] = Encoded(encoding.ids, encoding.type_ids)
@@ -90,13 +90,7 @@ class TextTokenizer:
         """Number of tokens of a prompt, special tokens included, before any truncation."""
         if prompt.token_ids is not None:
             return len(prompt.token_ids)
-        return len(_encode(self._tokenizer, [self._text(prompt)], True)[0].ids)
-
-    def _text(self, prompt: Prompt) -> Text:
-        text, pair = prompt.text or "", prompt.pair
-        if self.policy.do_lower_case:
-            text, pair = text.lower(), pair if pair is None else pair.lower()
-        return text if pair is None else (text, pair)
+        return len(_encode(self._tokenizer, [_text(prompt)], True)[0].ids)
 
     def _encode_texts(self, texts: list[Text], limit: int | None, special: bool) -> list[Encoding]:
         if limit is None:
@@ -147,6 +141,11 @@ def _encode(tokenizer: Tokenizer, texts: list[Text], special: bool) -> list[Enco
         return tokenizer.encode_batch_fast(texts, add_special_tokens=special)
     except TypeError as error:  # all are strings, so one of them has no UTF-8 form
         raise InputError("a text holds half a surrogate pair, which is not Unicode text; replace it first") from error
+
+
+def _text(prompt: Prompt) -> Text:
+    text = prompt.text or ""
+    return text if prompt.pair is None else (text, prompt.pair)
 
 
 def _load(path: Path) -> Tokenizer:

@@ -117,6 +117,17 @@ def test_padding_does_not_change_a_text(run, family: str):
     torch.testing.assert_close(hidden[shortest][mask[shortest].bool()], alone[0], atol=5e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", sorted(set(tiny.ARCHITECTURES) - set(tiny.FAMILIES)))
+def test_every_other_architecture_tells_texts_apart(run, family: str):
+    # One text at a time: a few are not made for padding.
+    alone = [run(family, "base", [text]) for text in SENTENCES[:12]]
+    hidden = torch.cat([_mean(*one) for one in alone])
+    assert hidden.isfinite().all()
+    assert hidden.abs().max() < 20
+    assert _highest_cosine(hidden) < 0.99
+
+
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_word_order_matters(run, family: str):
     words = SENTENCES[3].split()

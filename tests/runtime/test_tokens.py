@@ -81,14 +81,6 @@ def test_an_empty_text_without_markers_is_refused(tokenizer):
         tokenizer().encode([Prompt(text="")], [None], add_special_tokens=False)
 
 
-def test_lower_case_is_the_policys_choice(tokenizer):
-    assert encode(tokenizer(), "ZERO One").ids == [CLS, UNK, UNK, SEP]
-    lower = tokenizer(do_lower_case=True)
-    assert encode(lower, "ZERO One").ids == [CLS, ZERO, ONE, SEP]
-    assert encode(lower, ("ZERO", "TWO")).ids == [CLS, ZERO, SEP, TWO, SEP]
-    assert encode(lower, ("ZERO One", "TWO"), 5).ids == [CLS, ZERO, SEP, TWO, SEP]
-
-
 def test_half_a_surrogate_pair_is_refused_in_our_words(tokenizer):
     with pytest.raises(InputError, match="half a surrogate pair"):
         encode(tokenizer(), "zero \ud83d")
