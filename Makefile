@@ -21,6 +21,8 @@ PIP := $(RUN) -m pip install --disable-pip-version-check -c constraints.txt
 QUICK := not slow and not gpu and not parity and not interop
 # Extra words for pytest:  make test ARGS="-k mean -x"
 ARGS ?=
+# Test processes. Each keeps to one thread: more only fight over the cores.
+JOBS ?= 2
 
 # The root is the package: never put it on sys.path as well (docs/design.md, "The house").
 export PYTHONSAFEPATH := 1
@@ -60,10 +62,10 @@ build/ns/pool_export:
 	ln -sfn ../.. $@
 
 test: $(STAMP) ## the quick tests, all in memory or exported on the spot
-	$(RUN) -m pytest -m "$(QUICK)" $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) -m "$(QUICK)" $(ARGS)
 
 slow: $(STAMP) ## tests that take minutes
-	$(RUN) -m pytest -m "slow and not gpu" $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) -m "slow and not gpu" $(ARGS)
 
 gpu-check: $(STAMP) ## tests that need an NVIDIA GPU
 	$(RUN) -m pytest -m gpu $(ARGS)
