@@ -92,9 +92,11 @@ class StepReporter:
         self._animated = sys.stderr.isatty() and not self._console.is_dumb_terminal
 
     @contextlib.contextmanager
-    def step(self, title: str, total: int | None = None) -> Iterator[Callable[[int], object] | None]:
+    def step(
+        self, title: str, total: int | None = None, *, animated: bool = True
+    ) -> Iterator[Callable[[int], object] | None]:
         """Show one step; the yielded callable advances it when ``total`` is known."""
-        if not self._animated:
+        if not (self._animated and animated):
             self._console.print(f"{title} …", highlight=False, markup=False, soft_wrap=True)
             yield None
             return

@@ -44,15 +44,18 @@ _PRODUCERS = ("pool-export", "torch", "transformers", "onnx", "onnxscript", "onn
 class Reporter(Protocol):
     """Shows progress; the command line supplies one, a library caller none."""
 
-    def step(self, title: str, total: int | None = None) -> AbstractContextManager[Any]:
-        """Enter a step; the yielded callable (or ``None``) advances it."""
+    def step(self, title: str, total: int | None = None, *, animated: bool = True) -> AbstractContextManager[Any]:
+        """Enter a step; the yielded callable (or ``None``) advances it.
+
+        Without ``animated`` the step draws nothing that moves: something else in it has bars of its own.
+        """
 
 
 class SilentReporter:
     """A reporter that shows nothing."""
 
     @contextlib.contextmanager
-    def step(self, title: str, total: int | None = None) -> Iterator[None]:
+    def step(self, title: str, total: int | None = None, *, animated: bool = True) -> Iterator[None]:
         """Do nothing."""
         yield None
 
@@ -82,7 +85,8 @@ def export_model(request: ExportRequest, reporter: Reporter | None = None) -> Ex
     if request.output is not None:
         check_target(request.output, request.force)
     show = reporter or SilentReporter()
-    with show.step(f"Reading {request.model}"):
+    # A Hub id is downloaded here, under huggingface_hub's own bars.
+    with show.step(f"Reading {request.model}", animated=Path(request.model).expanduser().is_dir()):
         source = open_source(request)
     return _export(source, request, request.output or default_output(source), show)
 

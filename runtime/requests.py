@@ -91,8 +91,13 @@ def require_task(task: Task, spec: PoolingSpec) -> None:
     Raises:
         InputError: with vLLM's sentence for that task, and the tasks there are.
     """
-    if task not in spec.tasks:
-        raise InputError(f"{_UNSUPPORTED[task]} Supported tasks: {', '.join(spec.tasks)}")
+    if task in spec.tasks:
+        return
+    why = _UNSUPPORTED[task]
+    if (per_token := f"token_{task}") in spec.tasks:
+        # The conversion is the right one already; it is the head that answers token by token.
+        why = f"This model answers a row a token: use `LLM.encode(..., pooling_task={per_token!r})`."
+    raise InputError(f"{why} Supported tasks: {', '.join(spec.tasks)}")
 
 
 def run(engine: Engine, task: Task, prompts: list[Prompt], params: Params, options: CallOptions) -> Rows:

@@ -37,7 +37,7 @@ class Recorder:
         self.advanced = 0
 
     @contextlib.contextmanager
-    def step(self, title: str, total: int | None = None) -> Iterator[Any]:
+    def step(self, title: str, total: int | None = None, *, animated: bool = True) -> Iterator[Any]:
         self.said.append(title if total is None else f"{title} ({total})")
 
         def advance(amount: int) -> None:

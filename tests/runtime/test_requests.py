@@ -101,6 +101,13 @@ def test_a_task_that_is_not_served_is_refused_in_vllms_words(task: Task, spec: P
     assert str(caught.value).endswith(f"Supported tasks: {', '.join(spec.tasks)}")
 
 
+def test_a_head_that_answers_token_by_token_is_told_apart_from_a_wrong_conversion():
+    with pytest.raises(
+        InputError, match=r"answers a row a token: use `LLM.encode\(..., pooling_task='token_classify'\)`"
+    ):
+        require_task("classify", LABELS)
+
+
 # ------------------------------------------------------------------------------------------- parameters
 
 
