@@ -29,7 +29,7 @@ from .spec import (
     Source,
     parse_pooling_type,
 )
-from .st_modules import ModuleChain, has_pooling, parse_chain
+from .st_modules import ModuleChain, has_pooling, module_kind, parse_chain
 from .validate import validate
 
 _NO_CHAIN = ModuleChain(transformer_path="", pooling=None, steps=(), normalize=False)
@@ -103,6 +103,13 @@ def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner
     if convert != "auto":
         return convert
     row = match_suffix(architecture)
+    if files.st_config.get("model_type") == "CrossEncoder" and (row is None or row[1] != "classify"):
+        # Read as an embedder it would answer a vector of one number, and rank nothing.
+        kinds = ", ".join(module_kind(entry) for entry in files.modules or ())
+        raise ConfigError(
+            f"config_sentence_transformers.json says CrossEncoder and the head is in modules.json ({kinds}); "
+            "expected a *ForSequenceClassification checkpoint, a head made of modules is not supported"
+        )
     if row is not None and row[0] == "pooling":
         # A sentence-transformers repo is an embedder unless its architecture says otherwise.
         return row[1]

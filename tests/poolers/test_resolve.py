@@ -84,6 +84,16 @@ def test_modules_without_pooling_do_not_make_an_embedder(sentence_transformer):
         resolve(sentence_transformer([], "Qwen3ForCausalLM"))
 
 
+def test_a_cross_encoder_made_of_modules_is_no_embedder(checkpoint, sentence_transformer):
+    """Read as one it would answer a vector of one number (UKPLab's reranker layout since 5.4)."""
+    plain = sentence_transformer([MEAN, ("Dense", {"in_features": 32, "out_features": 1})], model_type="bert")
+    modular = dataclasses.replace(plain, st_config={"model_type": "CrossEncoder"})
+    with pytest.raises(ConfigError, match=r"says CrossEncoder and the head is in modules.json \(Transformer, Pooling"):
+        resolve(modular)
+    own_head = dataclasses.replace(checkpoint("BertForSequenceClassification"), st_config=modular.st_config)
+    assert resolve(own_head).convert == "classify"
+
+
 def test_a_classifier_stays_one_beside_a_pooling_module(sentence_transformer):
     spec = resolve(sentence_transformer([MEAN], "BertForSequenceClassification", model_type="bert"))
     assert (spec.convert, spec.pooling, spec.sources["pooling"]) == ("classify", ("CLS",), "architecture")
