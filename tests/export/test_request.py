@@ -19,6 +19,8 @@ from pool_export.poolers.errors import ConfigError
         ({"opset": 24}, r"opset must be in \[18, 23\], got 24"),
         ({"max_model_len": 0}, "max_model_len must be at least 1, got 0"),
         ({"pooler_config": {"pooling_typ": "LAST"}}, "unknown pooler-config key 'pooling_typ'.*'pooling_type'"),
+        ({"pooler_config": {"pooling_type": "FIRST"}}, "unknown pooling type 'FIRST'"),
+        ({"pooler_config": {"normalize": True, "softmax": False}}, "contradict"),
         ({"pooler_config": {"normalize": "yes"}}, "'normalize' must be true or false, got 'yes'"),
     ],
 )

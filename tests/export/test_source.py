@@ -74,7 +74,7 @@ def test_the_transformer_may_lie_in_a_folder_of_its_own(checkpoint: Path, tmp_pa
 
 
 def test_a_revision_of_a_folder_is_refused(checkpoint: Path):
-    assert "--revision applies to Hub ids" in refusal(checkpoint, revision="main")
+    assert "--revision applies to Hub ids" in refusal(checkpoint, ConfigError, revision="main")
 
 
 def test_a_file_is_refused(checkpoint: Path):
