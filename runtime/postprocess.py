@@ -95,16 +95,15 @@ def _token_output(task: Task, spec: PoolingSpec, active: bool) -> str:
 def is_active(task: Task, spec: PoolingSpec, params: PoolingParams) -> bool:
     """Whether the head's last function applies: request, else the model's default, else the task's.
 
-    ``encode`` and ``reward`` return states as they are unless asked (the seed page's table;
-    vLLM 0.11's code applied a softmax there, which its documentation denies).
+    ``encode`` returns states as they are unless asked, and a reward head resolves to no activation
+    unless the user sets one (the seed page's table; vLLM 0.11's code applied a softmax there,
+    which its documentation denies).
     """
     if spec.convert == "embed" and params.softmax is not None:
         return False  # `encode`: a softmax over states as they are, see `finish`
     switch = params.switch()
     if switch is not None:
         return switch
-    if spec.convert == "reward":
-        return spec.use_activation and spec.sources.get("use_activation") == "user"
     return spec.use_activation and task != "encode"
 
 

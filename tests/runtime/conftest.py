@@ -43,7 +43,13 @@ VOCABULARY = (*SPECIALS, *WORDS)
 SPECS: dict[str, dict[str, Any]] = {
     "embed": {"pooling": ("MEAN",), "activation": "normalize", "embedding_size": HIDDEN},
     "classify": {"pooling": ("CLS",), "activation": "softmax", "num_labels": 3, "labels": ("a", "b", "c")},
-    "reward": {"pooling": ("ALL",), "activation": "identity", "num_labels": 2, "labels": ("bad", "good")},
+    "reward": {
+        "pooling": ("ALL",),
+        "activation": "identity",
+        "use_activation": False,  # as `resolve` has it
+        "num_labels": 2,
+        "labels": ("bad", "good"),
+    },
 }
 
 

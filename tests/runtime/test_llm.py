@@ -337,7 +337,7 @@ def test_rewards_are_one_raw_row_a_token(fake_llm):
 
 
 def test_step_rewards_are_one_row_a_step(fake_llm, states):
-    llm = fake_llm("reward", pooling=("STEP",), step_tag_id=4, use_activation=True)
+    llm = fake_llm("reward", pooling=("STEP",), step_tag_id=4)
     one, two, none = quiet(llm.reward, ["one [STEP] two", "[STEP] one [STEP]", "no step"])
     assert [item.outputs.data.shape for item in (one, two, none)] == [(1, 2), (2, 2), (0, 2)]
     np.testing.assert_allclose(one.outputs.data[0], states([4])[0] @ llm.engine.session.weights[:, :2], rtol=1e-5)
@@ -463,7 +463,7 @@ def test_a_reward_model_does_not_score(fake_llm):
         ("base", "reward", "Reward API is not supported by this model"),
         ("sequence_3", "embed", "Embedding API is not supported by this model"),
         ("sequence_3", "reward", "Reward API is not supported by this model"),
-        ("token_5", "classify", "Classification API is not supported by this model"),
+        ("token_5", "classify", "This model answers a row a token"),
     ],
 )
 def test_a_method_the_model_lacks_says_what_it_has(tiny_llm, head: str, method: str, message: str):

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from pool_export.poolers.spec import HeadStep, PoolingSpec, Task
+from pool_export.poolers.files import CheckpointFiles
+from pool_export.poolers.resolve import resolve
+from pool_export.poolers.spec import HeadStep, PoolerConfig, PoolingSpec, Task
 from pool_export.runtime.errors import InputError
 from pool_export.runtime.params import PoolingParams
 from pool_export.runtime.postprocess import finish, normalize, required_output, sigmoid, softmax, softmax_or_sigmoid
@@ -20,7 +22,7 @@ EMBED = PoolingSpec(convert="embed", pooling=("MEAN",), hidden_size=4, activatio
 PLAIN = dataclasses.replace(EMBED, use_activation=False)
 TOKENS = dataclasses.replace(EMBED, pooling=("ALL",))
 CLASSIFY = PoolingSpec(convert="classify", pooling=("CLS",), hidden_size=4, activation="softmax", num_labels=3)
-REWARD = PoolingSpec(convert="reward", pooling=("ALL",), hidden_size=4, num_labels=2)
+REWARD = PoolingSpec(convert="reward", pooling=("ALL",), hidden_size=4, num_labels=2, use_activation=False)
 PRM = dataclasses.replace(REWARD, pooling=("STEP",), step_tag_id=9)
 
 OUTPUTS: dict[str, tuple[str, ...]] = {
@@ -240,10 +242,11 @@ def test_rewards_are_raw_unless_asked(task: Task):
 
 
 def test_rewards_are_activated_where_the_users_pooler_config_said_so():
-    said = dataclasses.replace(REWARD, use_activation=True, sources={"use_activation": "user"})
+    files = CheckpointFiles(config={"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 4})
+    said = resolve(files, convert="reward", pooler_config=PoolerConfig(use_activation=True))
     assert close(done("reward", said, "rewards", [[0.0, np.log(3)]]), [[0.25, 0.75]])
     assert close(done("reward", said, "rewards", [[0.0, 1.0]], softmax=False), [[0, 1]])
-    unsaid = dataclasses.replace(REWARD, use_activation=True, sources={"use_activation": "convert_default"})
+    unsaid = resolve(files, convert="reward")
     assert close(done("reward", unsaid, "rewards", [[0.0, 1.0]]), [[0, 1]])
 
 
