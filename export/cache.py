@@ -43,7 +43,8 @@ def cached_bundle(model: str, cache: Path, **options: Any) -> Path:
         from .pipeline import export_model
 
         try:
-            export_model(dataclasses.replace(request, output=target))
+            # Pinned: a branch that moves meanwhile must not be kept under the older commit's key.
+            export_model(dataclasses.replace(request, output=target, revision=revision or None))
         except ExportError:
             if not is_bundle(target):  # else another process was faster
                 raise
