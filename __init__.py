@@ -13,7 +13,8 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     from .export.pipeline import export_model
     from .export.request import ExportRequest
     from .poolers.errors import ConfigError, PoolExportError
-    from .poolers.spec import PoolerConfig, PoolingSpec
+    from .poolers.pooler_config import PoolerConfig
+    from .poolers.spec import PoolingSpec
     from .runtime.errors import BundleError, InputError, MissingExtraError, ProviderError, RuntimeFailure
     from .runtime.llm import LLM
     from .runtime.outputs import (
@@ -63,7 +64,7 @@ _HOMES = {
     "MissingExtraError": ".runtime.errors",
     "ParityError": ".export.errors",
     "PoolExportError": ".poolers.errors",
-    "PoolerConfig": ".poolers.spec",
+    "PoolerConfig": ".poolers.pooler_config",
     "PoolingParams": ".runtime.params",
     "PoolingRequestOutput": ".runtime.outputs",
     "PoolingSpec": ".poolers.spec",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..poolers.errors import ConfigError
-from ..poolers.spec import CONVERTS, RUNNERS, PoolerConfig
+from ..poolers.pooler_config import PoolerConfig
+from ..poolers.spec import CONVERTS, RUNNERS
 from ..runtime.options import option
 
 MIN_OPSET, MAX_OPSET = 18, 23

@@ -12,24 +12,17 @@ from typing import Any
 from .architectures import (
     FAMILY_POOLING,
     HOOKS,
-    NON_TEXT_SUFFIXES,
     POOLING_KEYS,
     match_suffix,
 )
+from .conversion import resolve_convert
 from .errors import ConfigError
 from .files import CheckpointFiles
 from .labels import classification_activation, label_names
 from .limits import hidden_size
-from .spec import (
-    Convert,
-    PoolerConfig,
-    PoolingSpec,
-    PoolingType,
-    Runner,
-    Source,
-    parse_pooling_type,
-)
-from .st_modules import ModuleChain, has_pooling, module_kind, parse_chain
+from .pooler_config import PoolerConfig
+from .spec import Convert, PoolingSpec, PoolingType, Runner, Source, parse_pooling_type
+from .st_modules import ModuleChain, parse_chain
 from .validate import validate
 
 _NO_CHAIN = ModuleChain(transformer_path="", pooling=None, steps=(), normalize=False)
@@ -83,42 +76,6 @@ def resolve(
     spec = PoolingSpec(convert=convert, pooling=pooling, hidden_size=hidden, sources=sources, **chosen)
     validate(spec)
     return spec
-
-
-def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner: Runner = "auto") -> Convert:
-    """Apply vLLM's runner/convert ``auto`` algorithm.
-
-    Raises:
-        ConfigError: the architecture is generative (or unknown) and no conversion was asked for.
-    """
-    architecture = files.architecture
-    if architecture.endswith(NON_TEXT_SUFFIXES):
-        raise ConfigError(f"architecture {architecture} has no text pooling use; expected an embedding, "
-                          "classification or reward model")  # fmt: skip
-    if runner == "generate" or convert == "none":
-        raise ConfigError(
-            f"runner={runner!r}, convert={convert!r} asks for a generative model; this tool exports pooling models: "
-            "use --runner auto and --convert auto|embed|classify|reward"
-        )
-    if convert != "auto":
-        return convert
-    row = match_suffix(architecture)
-    if files.st_config.get("model_type") == "CrossEncoder" and (row is None or row[1] != "classify"):
-        # Read as an embedder it would answer a vector of one number, and rank nothing.
-        kinds = ", ".join(module_kind(entry) for entry in files.modules or ())
-        raise ConfigError(
-            f"config_sentence_transformers.json says CrossEncoder and the head is in modules.json ({kinds}); "
-            "expected a *ForSequenceClassification checkpoint, a head made of modules is not supported"
-        )
-    if row is not None and row[0] == "pooling":
-        # A sentence-transformers repo is an embedder unless its architecture says otherwise.
-        return row[1]
-    if runner == "pooling" or has_pooling(files.modules):
-        return "embed"
-    shown = architecture or "(no architecture in config.json)"
-    raise ConfigError(
-        f"{shown} is not a pooling model by itself; pass --convert embed|classify|reward to adapt it into one"
-    )
 
 
 def _hook(files: CheckpointFiles, convert: Convert) -> dict[str, Any]:

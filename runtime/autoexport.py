@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..poolers.spec import PoolerConfig
+from ..poolers.pooler_config import PoolerConfig
 from .bundle import is_bundle, open_bundle
 from .errors import BundleError, MissingExtraError
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..poolers.spec import TASKS, Convert, PoolerConfig, PoolingSpec, Runner, Task
+from ..poolers.pooler_config import PoolerConfig
+from ..poolers.spec import TASKS, Convert, PoolingSpec, Runner, Task
 from .autoexport import bundle_for
 from .bundle import open_bundle
 from .config import RuntimeConfig
@@ -24,13 +25,12 @@ from .outputs import (
     EmbeddingRequestOutput,
     PoolingOutput,
     PoolingRequestOutput,
-    ScoringOutput,
     ScoringRequestOutput,
 )
-from .params import PoolingParams, check_params
-from .prompts import Prompt, parse_prompts, parse_texts
-from .requests import CallOptions, Params, Rows, UseTqdm, require_task, run
-from .scoring import cosine, pair_prompt, pair_up
+from .params import PoolingParams
+from .prompts import parse_prompts
+from .requests import CallOptions, Params, Rows, UseTqdm, run
+from .scoring import score
 
 
 class LLM:
@@ -225,48 +225,8 @@ class LLM:
         Raises:
             InputError: another cardinality, or a model that cannot score.
         """
-        queries, documents = parse_texts(data_1, "text"), parse_texts(data_2, "text_pair")
-        pairs = pair_up(queries, documents)
-        if self.spec.convert == "classify" and self.spec.num_labels != 1:
-            raise InputError("Scoring API is only enabled for num_labels == 1.")
-        require_task("score", self.spec)
         options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs)
-        if self.spec.convert == "embed":
-            params = pooling_params or PoolingParams()
-            check_params(params, "score", self.spec, self.engine.bundle.name)
-            # Of the parameters only truncation matters: the score is the cosine, normalised or not.
-            embedding = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
-            return self._score_vectors(queries, documents, pairs, embedding, options)
-        prompts = [pair_prompt(queries[q], documents[d], self.spec.pair_format) for q, d in pairs]
-        rows = run(self.engine, "score", prompts, pooling_params, options)
-        return [
-            ScoringRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=ScoringOutput(float(value[0])))
-            for i, (item, value) in enumerate(rows)
-        ]
-
-    def _score_vectors(
-        self,
-        queries: list[str],
-        documents: list[str],
-        pairs: list[tuple[int, int]],
-        params: PoolingParams,
-        options: CallOptions,
-    ) -> list[ScoringRequestOutput]:
-        # Every text is embedded once, however many pairs it is part of.
-        prompts = [Prompt(text=text) for text in (*queries, *documents)]
-        rows = run(self.engine, "embed", prompts, params, options)
-        separator = [self.engine.tokenizer.policy.pad_token_id]
-        results = []
-        for q, d in pairs:
-            (left, query), (right, document) = rows[q], rows[len(queries) + d]
-            results.append(
-                ScoringRequestOutput(
-                    request_id=f"{q}_{d}",
-                    prompt_token_ids=left.ids + separator + right.ids,
-                    outputs=ScoringOutput(cosine(query, document)),
-                )
-            )
-        return results
+        return score(self.engine, data_1, data_2, pooling_params, options)
 
 
 def _pooling_outputs(rows: Rows) -> list[PoolingRequestOutput]:

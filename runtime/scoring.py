@@ -1,14 +1,19 @@
-"""Cardinality and arithmetic of ``score`` (vLLM ``entrypoints/score_utils.py``)."""
+"""``score``: which texts meet, and what a meeting is worth (vLLM ``entrypoints/score_utils.py``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..poolers.spec import PairFormat
+from .engine import Engine
 from .errors import InputError
-from .prompts import Prompt
+from .outputs import ScoringOutput, ScoringRequestOutput
+from .params import PoolingParams, check_params
+from .prompts import Prompt, parse_texts
+from .requests import CallOptions, require_task, run
 
 _COSINE_EPS = 1e-8  # torch.nn.CosineSimilarity's default, which vLLM uses
 
@@ -39,3 +44,55 @@ def pair_prompt(query: str, document: str, pair_format: PairFormat) -> Prompt:
     if pair_format == "concat":
         return Prompt(text=query + document)
     return Prompt(text=query, pair=document)
+
+
+def score(
+    engine: Engine, data_1: Any, data_2: Any, params: PoolingParams | None, options: CallOptions
+) -> list[ScoringRequestOutput]:
+    """Score pairs of texts: 1:1, 1:N or N:N.
+
+    Raises:
+        InputError: another cardinality, or a model that cannot score.
+    """
+    spec = engine.bundle.manifest.pooling
+    queries, documents = parse_texts(data_1, "text"), parse_texts(data_2, "text_pair")
+    pairs = pair_up(queries, documents)
+    if spec.convert == "classify" and spec.num_labels != 1:
+        raise InputError("Scoring API is only enabled for num_labels == 1.")
+    require_task("score", spec)
+    if spec.convert == "embed":
+        return _score_vectors(engine, queries, documents, pairs, params or PoolingParams(), options)
+    prompts = [pair_prompt(queries[q], documents[d], spec.pair_format) for q, d in pairs]
+    rows = run(engine, "score", prompts, params, options)
+    return [
+        ScoringRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=ScoringOutput(float(value[0])))
+        for i, (item, value) in enumerate(rows)
+    ]
+
+
+def _score_vectors(
+    engine: Engine,
+    queries: list[str],
+    documents: list[str],
+    pairs: list[tuple[int, int]],
+    params: PoolingParams,
+    options: CallOptions,
+) -> list[ScoringRequestOutput]:
+    check_params(params, "score", engine.bundle.manifest.pooling, engine.bundle.name)
+    # Of the parameters only truncation matters: the score is the cosine, normalised or not.
+    embedding = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
+    # Every text is embedded once, however many pairs it is part of.
+    prompts = [Prompt(text=text) for text in (*queries, *documents)]
+    rows = run(engine, "embed", prompts, embedding, options)
+    separator = [engine.tokenizer.policy.pad_token_id]
+    results = []
+    for q, d in pairs:
+        (left, query), (right, document) = rows[q], rows[len(queries) + d]
+        results.append(
+            ScoringRequestOutput(
+                request_id=f"{q}_{d}",
+                prompt_token_ids=left.ids + separator + right.ids,
+                outputs=ScoringOutput(cosine(query, document)),
+            )
+        )
+    return results

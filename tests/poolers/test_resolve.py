@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pool_export.poolers.architectures import FAMILY_POOLING, HOOKS
 from pool_export.poolers.errors import ConfigError
 from pool_export.poolers.files import CheckpointFiles
+from pool_export.poolers.pooler_config import PoolerConfig
 from pool_export.poolers.resolve import resolve, resolve_convert
-from pool_export.poolers.spec import PoolerConfig
 
 MEAN = ("Pooling", {"pooling_mode": "mean"})
 NORMALIZE = ("Normalize", {})
