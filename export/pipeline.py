@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import datetime
-import importlib.metadata
-import json
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import onnx_ir as ir
 import torch
@@ -23,12 +16,14 @@ from ..poolers.spec import PoolingSpec
 from ..runtime.bundle import open_bundle
 from ..runtime.config import RuntimeConfig
 from ..runtime.engine import Engine
-from ..runtime.manifest import FORMAT, MANIFEST_NAME, Manifest, SourceInfo, TokenizerPolicy, encode_manifest
+from ..runtime.manifest import Manifest, TokenizerPolicy
 from .adapters import adapt
+from .assemble import assemble, graph_metadata, write_manifest
 from .card import write_card
 from .errors import ExportError
 from .load import load_model, load_tokenizer
 from .reference import Reference
+from .reporting import ExportResult, Reporter, SilentReporter, default_output
 from .request import ExportRequest
 from .samples import parity_samples
 from .sidecars import write_config, write_golden, write_sentence_transformers, write_tokenizer
@@ -38,35 +33,7 @@ from .trace import annotate, trace
 from .verify import require_parity, verify
 from .write import check_target, staged, write_graph
 
-_PRODUCERS = ("pool-export", "torch", "transformers", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "tokenizers")
-
-
-class Reporter(Protocol):
-    """Shows progress; the command line supplies one, a library caller none."""
-
-    def step(self, title: str, total: int | None = None, *, animated: bool = True) -> AbstractContextManager[Any]:
-        """Enter a step; the yielded callable (or ``None``) advances it.
-
-        Without ``animated`` the step draws nothing that moves: something else in it has bars of its own.
-        """
-
-
-class SilentReporter:
-    """A reporter that shows nothing."""
-
-    @contextlib.contextmanager
-    def step(self, title: str, total: int | None = None, *, animated: bool = True) -> Iterator[None]:
-        """Do nothing."""
-        yield None
-
-
-@dataclass(frozen=True)
-class ExportResult:
-    """A written bundle."""
-
-    folder: Path
-    manifest: Manifest
-    report: dict[str, Any]
+__all__ = ["ExportResult", "Reporter", "SilentReporter", "default_output", "export_model"]
 
 
 def export_model(request: ExportRequest, reporter: Reporter | None = None) -> ExportResult:
@@ -89,11 +56,6 @@ def export_model(request: ExportRequest, reporter: Reporter | None = None) -> Ex
     with show.step(f"Reading {request.model}", animated=Path(request.model).expanduser().is_dir()):
         source = open_source(request)
     return _export(source, request, request.output or default_output(source), show)
-
-
-def default_output(source: Source) -> Path:
-    """Bundle folder when none was named: the model's own name, in the working folder."""
-    return Path.cwd() / (source.id.rsplit("/", 1)[-1] + "-bundle")
 
 
 def _export(source: Source, request: ExportRequest, target: Path, show: Reporter) -> ExportResult:
@@ -120,26 +82,9 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
 def _write_graph(
     folder: Path, source: Source, spec: PoolingSpec, policy: TokenizerPolicy, program: ir.Model
 ) -> Manifest:
-    info = SourceInfo(
-        id=source.id,
-        architecture=source.files.architecture,
-        model_type=source.files.model_type,
-        revision=source.revision,
-        licence=source.licence,
-    )
-    annotate(program, _metadata(info, spec, policy))
-    manifest = Manifest(
-        format=FORMAT,
-        source=info,
-        tasks=spec.tasks,
-        pooling=spec,
-        tokenizer=policy,
-        graphs={"fp32": write_graph(program, folder)},
-        producer=_producers(),
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        similarity=str(source.files.st_config.get("similarity_fn_name") or "cosine"),
-    )
-    _write_manifest(folder, manifest)
+    annotate(program, graph_metadata(source, spec, policy))
+    manifest = assemble(source, spec, policy, {"fp32": write_graph(program, folder)})
+    write_manifest(folder, manifest)
     return manifest
 
 
@@ -162,7 +107,7 @@ def _verify(
         raise ExportError("no sample text was short enough for golden.json")
     graph = dataclasses.replace(manifest.graphs["fp32"], parity=report)
     manifest = dataclasses.replace(manifest, graphs={"fp32": graph})
-    _write_manifest(folder, manifest)
+    write_manifest(folder, manifest)
     return manifest, report
 
 
@@ -182,35 +127,3 @@ def _tokenizer_policy(
         prompts={str(key): str(value) for key, value in (files.st_config.get("prompts") or {}).items()},
         default_prompt_name=files.st_config.get("default_prompt_name"),
     )
-
-
-def _metadata(info: SourceInfo, spec: PoolingSpec, policy: TokenizerPolicy) -> dict[str, str]:
-    """The manifest's essentials, for hosts that have the graph file alone."""
-    return {
-        "pool_export.format": str(FORMAT),
-        "pool_export.source": info.id,
-        "pool_export.revision": info.revision,
-        "pool_export.architecture": info.architecture,
-        "pool_export.convert": spec.convert,
-        "pool_export.tasks": ",".join(spec.tasks),
-        "pool_export.pooling_type": ",".join(spec.pooling),
-        "pool_export.activation": spec.activation if spec.use_activation else "identity",
-        "pool_export.embedding_size": str(spec.embedding_size or ""),
-        "pool_export.matryoshka_dimensions": ",".join(map(str, spec.matryoshka_dimensions)),
-        "pool_export.labels": json.dumps(list(spec.labels), ensure_ascii=False),
-        "pool_export.max_length": str(policy.max_length),
-        "pool_export.pad_token_id": str(policy.pad_token_id),
-        "pool_export.version": importlib.metadata.version("pool-export"),
-    }
-
-
-def _producers() -> dict[str, str]:
-    found = {}
-    for name in _PRODUCERS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    (folder / MANIFEST_NAME).write_bytes(encode_manifest(manifest))

@@ -7,7 +7,7 @@ model's own Hugging Face ``forward``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,58 +15,14 @@ import torch
 from transformers import PreTrainedModel
 
 from ..poolers.architectures import FAMILY_POOLING
-from ..poolers.spec import HeadStep, PoolingSpec, PoolingType
+from ..poolers.spec import HeadStep, PoolingSpec
 from .adapters import input_names, step_weights
 from .classifiers import find_classifier
+from .oracle import FUNCTIONS, POOLED, Array
 from .quiet import quiet
 from .source import Source
 
-Array = np.ndarray
-
-POOLED: dict[PoolingType, Callable[[Array], Array]] = {
-    "LAST": lambda states: states[-1],
-    "CLS": lambda states: states[0],
-    "MEAN": lambda states: states.mean(axis=0),
-    "MAX": lambda states: states.max(axis=0),
-    "MEAN_SQRT_LEN": lambda states: states.sum(axis=0) / np.sqrt(len(states)),
-    "WEIGHTED_MEAN": lambda states: np.average(states, axis=0, weights=np.arange(1, len(states) + 1)),
-    "ALL": lambda states: states,
-    "STEP": lambda states: states,
-}
-
-
-def _gelu(x: Array) -> Array:
-    values = torch.from_numpy(x)
-    result: Array = (0.5 * values * (1.0 + torch.erf(values / 2**0.5))).numpy()
-    return result
-
-
-def _sigmoid(x: Array) -> Array:
-    result: Array = 1.0 / (1.0 + np.exp(-x))
-    return result
-
-
-def _softmax(x: Array) -> Array:
-    shifted = np.exp(x - x.max(axis=-1, keepdims=True))
-    result: Array = shifted / shifted.sum(axis=-1, keepdims=True)
-    return result
-
-
-def _unit(x: Array) -> Array:
-    result: Array = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-    return result
-
-
-FUNCTIONS: dict[str, Callable[[Array], Array]] = {
-    "identity": lambda x: x,
-    "tanh": np.tanh,
-    "relu": lambda x: np.maximum(x, 0.0),
-    "gelu": _gelu,
-    "silu": lambda x: x * _sigmoid(x),
-    "sigmoid": _sigmoid,
-    "softmax": _softmax,
-    "normalize": _unit,
-}
+_unit = FUNCTIONS["normalize"]
 
 
 @dataclass

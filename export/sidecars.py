@@ -6,10 +6,9 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from ..poolers.spec import PoolingSpec, PoolingType
 from ..runtime.golden import GOLDEN_FORMAT
@@ -18,6 +17,9 @@ from .errors import ExportError, SourceError
 from .quiet import quiet
 from .samples import Sample
 from .source import Source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _GOLDEN_TOKENS = 48
 _GOLDEN_NUMBERS = 20_000  # token-level outputs of a wide model would make the file enormous

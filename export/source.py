@@ -62,6 +62,16 @@ def open_source(request: ExportRequest) -> Source:
     """
     folder, revision = locate(request)
     _require_transformers(folder, request.model)
+    return read_source(request, folder, revision)
+
+
+def read_source(request: ExportRequest, folder: Path, revision: str) -> Source:
+    """Read a checkpoint's JSON files; needs neither torch nor weights.
+
+    Raises:
+        SourceError: no ``config.json``, or a file that is not what it should be.
+        ConfigError: a sentence-transformers module that cannot be exported.
+    """
     modules = _read_json(folder / "modules.json", list)
     _require_inside(folder, modules or [])
     module_configs = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, cast
 
 import onnx_ir as ir
@@ -13,9 +12,11 @@ from transformers.exporters import OnnxConfig, OnnxExporter
 
 from .adapters import AdaptedModel
 from .errors import ExportError
+from .graphs import AXES, annotate, drop_notes, values_of
 from .quiet import quiet
 
-AXES = ("batch_size", "sequence_length")
+__all__ = ["AXES", "annotate", "trace"]
+
 _MAX_BATCH = 4096
 
 # Batch and length differ from each other and from 0 and 1, which torch.export would specialise.
@@ -55,16 +56,9 @@ def trace(model: AdaptedModel, *, max_length: int, opset: int) -> ir.Model:
             raise ExportError(f"{type(model.backbone).__name__} cannot be traced: {reason}") from error
     program: ir.Model = exported.program
     _name_axes(program)
-    _drop_notes(program)
+    drop_notes(program)
     _check_contract(program, list(sample), names)
     return program
-
-
-def annotate(program: ir.Model, metadata: Mapping[str, str]) -> None:
-    """Write ``metadata_props``, so that a host with the file alone still knows what it holds."""
-    program.metadata_props.update(metadata)
-    program.producer_name = "pool-export"
-    program.graph.name = "pool_export"
 
 
 def _sample(model: AdaptedModel, max_length: int) -> dict[str, torch.Tensor]:
@@ -89,7 +83,7 @@ def _name_axes(program: ir.Model) -> None:
     if set(names.values()) != set(AXES):
         raise ExportError(f"an axis became fixed while tracing: {shape}; expected both to stay dynamic")
     pattern = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b")
-    for value in _values(program.graph):
+    for value in values_of(program.graph):
         if value.shape is None:
             continue
         for index, dim in enumerate(value.shape):
@@ -98,27 +92,6 @@ def _name_axes(program: ir.Model) -> None:
     # A mask can be traced with a batch symbol of its own; all inputs share the two axes by contract.
     for value in program.graph.inputs:
         value.shape = ir.Shape(AXES)
-
-
-def _drop_notes(program: ir.Model) -> None:
-    """Drop what the tracer noted for its developers: stack traces name this machine's folders, and weigh a lot."""
-    for node in ir.traversal.RecursiveGraphIterator(program.graph):
-        kept = node.metadata_props.get("namespace")  # the module path, which graph viewers group by
-        node.metadata_props.clear()
-        if kept is not None:
-            node.metadata_props["namespace"] = kept
-        node.doc_string = None
-    for value in _values(program.graph):
-        value.metadata_props.clear()
-        value.doc_string = None
-    program.graph.metadata_props.clear()
-
-
-def _values(graph: ir.Graph) -> list[ir.Value]:
-    found = [*graph.inputs, *graph.initializers.values()]
-    for node in ir.traversal.RecursiveGraphIterator(graph):
-        found.extend(node.outputs)
-    return found
 
 
 def _check_contract(program: ir.Model, inputs: list[str], outputs: list[str]) -> None:

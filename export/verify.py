@@ -17,10 +17,9 @@ from ..runtime.errors import RuntimeFailure
 from ..runtime.manifest import Precision
 from ..runtime.outputs import require_finite
 from .errors import ParityError
-from .reference import Reference
+from .oracle import Array, Oracle
 from .samples import Sample
 
-Array = np.ndarray
 Progress = Callable[[int], object]
 
 _EXTRA_PADDING = (0, 7, 64)
@@ -45,7 +44,7 @@ BARS: dict[Precision, Bars] = {
 
 
 def verify(
-    reference: Reference, engine: Engine, samples: Sequence[Sample], progress: Progress | None = None
+    reference: Oracle, engine: Engine, samples: Sequence[Sample], progress: Progress | None = None
 ) -> tuple[dict[str, Any], list[dict[str, Array]]]:
     """Compare the engine with the reference.
 
@@ -86,12 +85,12 @@ def require_parity(report: dict[str, Any]) -> None:
         )
 
 
-def _answers(reference: Reference, samples: Sequence[Sample], progress: Progress | None) -> list[dict[str, Array]]:
+def _answers(reference: Oracle, samples: Sequence[Sample], progress: Progress | None) -> list[dict[str, Array]]:
     expected: list[dict[str, Array]] = []
     for sample in samples:
         outputs = reference.outputs(sample.encoded.ids, sample.encoded.type_ids)
         if not all(np.isfinite(value).all() for value in outputs.values()):
-            raise ParityError("the model itself, in torch, answers NaN or infinity; its weights are damaged")
+            raise ParityError("the model itself answers NaN or infinity, before any export; its weights are damaged")
         expected.append(outputs)
         if progress is not None:
             progress(1)

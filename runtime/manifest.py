@@ -23,13 +23,18 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 @dataclass(frozen=True, kw_only=True)
 class SourceInfo:
-    """Where the weights came from. ``revision`` is a Hub commit, or empty for a local folder."""
+    """Where the weights came from.
+
+    ``revision`` is a Hub commit, or empty for a local folder; ``adopted_from`` the ONNX file that the
+    graph was made from, empty where the model itself was traced.
+    """
 
     id: str
     architecture: str
     model_type: str
     revision: str = ""
     licence: str = ""
+    adopted_from: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +78,18 @@ class FileInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphInfo:
-    """One ONNX graph: its files (the model first, then external data), signature and parity report."""
+    """One ONNX graph: its files (the model first, then external data), signature and parity report.
+
+    ``operators`` counts the operators outside the ONNX standard, as ``com.microsoft.Attention``; an
+    adopted graph may have them, an exported one has none.
+    """
 
     files: tuple[FileInfo, ...]
     opset: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     parity: dict[str, Any] = field(default_factory=dict)
+    operators: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,71 @@
+"""What every oracle of the parity gate shares: pooling and functions by definition, in float64 numpy.
+
+Torch-free, because an adopted graph is verified where torch is not installed. Each pooling takes one text's
+states ``[num_tokens, hidden]``: no mask, no padding, no batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ..poolers.spec import PoolingType
+
+Array = np.ndarray
+
+
+class Oracle(Protocol):
+    """Answers one text at a time; what the graph is compared with."""
+
+    def outputs(self, ids: Sequence[int], type_ids: Sequence[int]) -> dict[str, Array]:
+        """Compute every output of the graph contract for one unpadded text, float64, without the batch axis."""
+
+
+POOLED: dict[PoolingType, Callable[[Array], Array]] = {
+    "LAST": lambda states: states[-1],
+    "CLS": lambda states: states[0],
+    "MEAN": lambda states: states.mean(axis=0),
+    "MAX": lambda states: states.max(axis=0),
+    "MEAN_SQRT_LEN": lambda states: states.sum(axis=0) / np.sqrt(len(states)),
+    "WEIGHTED_MEAN": lambda states: np.average(states, axis=0, weights=np.arange(1, len(states) + 1)),
+    "ALL": lambda states: states,
+    "STEP": lambda states: states,
+}
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _gelu(x: Array) -> Array:
+    result: Array = 0.5 * x * (1.0 + _erf(x / 2**0.5))
+    return result
+
+
+def _sigmoid(x: Array) -> Array:
+    result: Array = 1.0 / (1.0 + np.exp(-x))
+    return result
+
+
+def _softmax(x: Array) -> Array:
+    shifted = np.exp(x - x.max(axis=-1, keepdims=True))
+    result: Array = shifted / shifted.sum(axis=-1, keepdims=True)
+    return result
+
+
+def _unit(x: Array) -> Array:
+    result: Array = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+    return result
+
+
+FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "identity": lambda x: x,
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0.0),
+    "gelu": _gelu,
+    "silu": lambda x: x * _sigmoid(x),
+    "sigmoid": _sigmoid,
+    "softmax": _softmax,
+    "normalize": _unit,
+}

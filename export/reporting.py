@@ -1,0 +1,46 @@
+"""What an export says of itself: steps while it runs, a result at its end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..runtime.manifest import Manifest
+from .source import Source
+
+
+class Reporter(Protocol):
+    """Shows progress; the command line supplies one, a library caller none."""
+
+    def step(self, title: str, total: int | None = None, *, animated: bool = True) -> AbstractContextManager[Any]:
+        """Enter a step; the yielded callable (or ``None``) advances it.
+
+        Without ``animated`` the step draws nothing that moves: something else in it has bars of its own.
+        """
+
+
+class SilentReporter:
+    """A reporter that shows nothing."""
+
+    @contextlib.contextmanager
+    def step(self, title: str, total: int | None = None, *, animated: bool = True) -> Iterator[None]:
+        """Do nothing."""
+        yield None
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A written bundle."""
+
+    folder: Path
+    manifest: Manifest
+    report: dict[str, Any]
+
+
+def default_output(source: Source) -> Path:
+    """Bundle folder when none was named: the model's own name, in the working folder."""
+    return Path.cwd() / (source.id.rsplit("/", 1)[-1] + "-bundle")
