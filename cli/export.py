@@ -46,9 +46,9 @@ def export_command(model: str, output: Path | None, as_json: bool, **options: An
     result = run_export(request)
     seconds = time.monotonic() - started
     if as_json:
-        print_json(_summary(result, seconds))
+        print_json(summary(result, seconds))
     else:
-        _show(result, seconds)
+        show_result(result, seconds)
 
 
 def run_export(request: ExportRequest) -> ExportResult:
@@ -71,7 +71,8 @@ def _worst(report: dict[str, Any]) -> tuple[float, float]:
     return max(f["max_abs"] for f in figures), min(f["min_cosine"] for f in figures)
 
 
-def _summary(result: ExportResult, seconds: float) -> dict[str, Any]:
+def summary(result: ExportResult, seconds: float) -> dict[str, Any]:
+    """What ``--json`` prints of an export."""
     manifest, (max_abs, min_cosine) = result.manifest, _worst(result.report)
     return {
         "bundle": str(result.folder),
@@ -93,13 +94,15 @@ def _summary(result: ExportResult, seconds: float) -> dict[str, Any]:
     }
 
 
-def _show(result: ExportResult, seconds: float) -> None:
+def show_result(result: ExportResult, seconds: float) -> None:
+    """Print the head's settings and one sentence about the bundle."""
     from .inspect import SETTINGS, pooling_rows
 
     manifest, (max_abs, _) = result.manifest, _worst(result.report)
     print_table("", SETTINGS, pooling_rows(manifest))
     verdict = "agrees with" if result.report["passed"] else "DISAGREES with"
+    reference = result.report.get("reference", "the reference")
     click.echo(
-        f"{result.folder}: {manifest.pooling.convert} bundle, {verdict} the reference on "
+        f"{result.folder}: {manifest.pooling.convert} bundle, {verdict} {reference} on "
         f"{result.report['samples']} inputs (max-abs {max_abs:.1e}), {seconds:.0f} s"
     )

@@ -32,13 +32,15 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
         return
     source = manifest.source
     origin = f"{source.id}@{source.revision[:12]}" if source.revision else source.id
-    print_wrapped(f"{bundle}: made from {origin} ({source.architecture}), licence {source.licence or 'not stated'}")
+    how = f"adopted from {source.adopted_from} of" if source.adopted_from else "made from"
+    print_wrapped(f"{bundle}: {how} {origin} ({source.architecture}), licence {source.licence or 'not stated'}")
     click.echo()
     print_table("Head", SETTINGS, pooling_rows(manifest))
     print_table("Graphs", ("graph", "file", "size", "opset"), _graph_rows(manifest))
     print_table("Inputs and outputs", ("", "name", "type", "shape"), _tensor_rows(manifest))
     columns = ("graph", "case", "output", "max-abs", "min cosine")
-    print_table("Parity with the reference", columns, _parity_rows(manifest))
+    reference = next(iter(manifest.graphs.values())).parity.get("reference", "the reference")
+    print_table(f"Parity with {reference}", columns, _parity_rows(manifest))
     print_wrapped("made with " + ", ".join(f"{name} {version}" for name, version in manifest.producer.items()))
 
 
@@ -77,7 +79,7 @@ def _graph_rows(manifest: Manifest) -> list[tuple[object, ...]]:
             precision,
             graph.files[0].path,
             f"{sum(file.size for file in graph.files) / 1e6:.1f} MB",
-            graph.opset,
+            " + ".join([str(graph.opset), *(f"{count} × {name}" for name, count in graph.operators.items())]),
         )
         for precision, graph in manifest.graphs.items()
     ]

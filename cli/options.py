@@ -30,16 +30,19 @@ class _Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-def declared(cls: type, *, env: bool) -> Callable[[Command], Command]:
+def declared(cls: type, *, env: bool, without: frozenset[str] = frozenset()) -> Callable[[Command], Command]:
     """Add one click option a declared field; unset options arrive as ``None``.
 
     Args:
         cls: a dataclass whose fields were made with ``runtime.options.option``.
         env: name the environment variable in the help.
+        without: fields that make no sense for this command.
     """
 
     def decorate(command: Command) -> Command:
         for item, info in reversed(option_fields(cls)):
+            if item.name in without:
+                continue
             command = _click_option(item, info, env)(command)
         return command
 

@@ -15,7 +15,7 @@ def render_card(manifest: Manifest) -> str:
     """Render the card of a manifest."""
     loader = PackageLoader(__name__.rpartition(".")[0], "templates")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    graph = manifest.graphs["fp32"]
+    graph = manifest.graphs.get("fp32") or next(iter(manifest.graphs.values()))
     return environment.get_template(_TEMPLATE).render(
         manifest=manifest,
         spec=manifest.pooling,

@@ -34,11 +34,12 @@ class SilentReporter:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A written bundle."""
+    """A written bundle; ``notes`` are for the person who asked, one line each."""
 
     folder: Path
     manifest: Manifest
     report: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def default_output(source: Source) -> Path:

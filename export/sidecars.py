@@ -26,7 +26,7 @@ _GOLDEN_NUMBERS = 20_000  # token-level outputs of a wide model would make the f
 _GOLDEN_OUTPUTS = ("sentence_embedding", "logits", "probs", "rewards", "token_embeddings")
 
 # Vocabulary files of hosts that do not read tokenizer.json (.NET, sentencepiece bindings).
-_VOCABULARY_FILES = (
+VOCABULARY_FILES = (
     "vocab.txt",
     "vocab.json",
     "merges.txt",
@@ -69,21 +69,21 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
         raise SourceError(f"{source.id}: {type(tokenizer).__name__} did not write tokenizer.json")
     content = json.loads(path.read_text(encoding="utf-8"))
     content["padding"] = content["truncation"] = None
-    _write_json(path, content, indent=None)
+    write_json(path, content, indent=None)
     names = {key: str(value) for key, value in tokenizer.special_tokens_map.items()}
-    _write_json(folder / "special_tokens_map.json", names)
+    write_json(folder / "special_tokens_map.json", names)
     config_path = folder / "tokenizer_config.json"
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config["model_max_length"] = max_length
-    _write_json(config_path, config)
-    for name in _VOCABULARY_FILES:
+    write_json(config_path, config)
+    for name in VOCABULARY_FILES:
         if (source.model_folder / name).is_file() and not (folder / name).exists():
             shutil.copyfile(source.model_folder / name, folder / name)
 
 
 def write_config(folder: Path, source: Source) -> None:
     """Write ``config.json`` as the graph was made from it, overrides included."""
-    _write_json(folder / "config.json", dict(source.files.config))
+    write_json(folder / "config.json", dict(source.files.config))
 
 
 def write_sentence_transformers(folder: Path, source: Source, spec: PoolingSpec, policy: TokenizerPolicy) -> None:
@@ -91,7 +91,7 @@ def write_sentence_transformers(folder: Path, source: Source, spec: PoolingSpec,
     if spec.convert != "embed" or spec.is_token_level:
         return
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
-    _write_json(folder / "1_Pooling" / "config.json", _pooling_config(source, spec))
+    write_json(folder / "1_Pooling" / "config.json", _pooling_config(source, spec))
     for step in spec.steps:
         name = f"{len(modules)}_{'Normalize' if step.kind == 'normalize' else step.path.rsplit('_', 1)[-1]}"
         if step.kind != "normalize":
@@ -103,15 +103,15 @@ def write_sentence_transformers(folder: Path, source: Source, spec: PoolingSpec,
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for index, (path, kind) in enumerate(modules)
     ]
-    _write_json(folder / "modules.json", entries)
-    _write_json(
+    write_json(folder / "modules.json", entries)
+    write_json(
         folder / "sentence_bert_config.json",
         {"max_seq_length": policy.max_length, "do_lower_case": source.lower_case},
     )
     stated = dict(source.files.st_config)
     stated.setdefault("prompts", policy.prompts)
     stated.setdefault("default_prompt_name", policy.default_prompt_name)
-    _write_json(folder / "config_sentence_transformers.json", stated)
+    write_json(folder / "config_sentence_transformers.json", stated)
 
 
 def _pooling_config(source: Source, spec: PoolingSpec) -> dict[str, Any]:
@@ -130,7 +130,13 @@ def _pooling_config(source: Source, spec: PoolingSpec) -> dict[str, Any]:
     return {"word_embedding_dimension": spec.hidden_size, **flags, **extra}
 
 
-def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: Sequence[dict[str, np.ndarray]]) -> int:
+def write_golden(
+    folder: Path,
+    name: str,
+    samples: Sequence[Sample],
+    expected: Sequence[dict[str, np.ndarray]],
+    tolerance: tuple[float, float] = (1e-4, 0.99999),
+) -> int:
     """Write ``golden.json`` from the reference's outputs; return the number of cases.
 
     Args:
@@ -138,6 +144,7 @@ def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: S
         name: model id.
         samples: the gate's inputs.
         expected: the reference's outputs, in the same order.
+        tolerance: largest difference and least cosine that a host may answer with.
     """
     cases: list[dict[str, Any]] = [
         {
@@ -155,10 +162,10 @@ def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: S
     golden: dict[str, Any] = {
         "format": GOLDEN_FORMAT,
         "model": name,
-        "tolerance": {"max_abs": 1e-4, "min_cosine": 0.99999},
+        "tolerance": {"max_abs": tolerance[0], "min_cosine": tolerance[1]},
         "cases": cases,
     }
-    _write_json(folder / GOLDEN_NAME, golden, indent=None)
+    write_json(folder / GOLDEN_NAME, golden, indent=None)
     return len(cases)
 
 
@@ -175,6 +182,7 @@ def _rounded(values: np.ndarray) -> Any:
     )
 
 
-def _write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Write a JSON file, its folder included."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -72,27 +72,27 @@ def read_source(request: ExportRequest, folder: Path, revision: str) -> Source:
         SourceError: no ``config.json``, or a file that is not what it should be.
         ConfigError: a sentence-transformers module that cannot be exported.
     """
-    modules = _read_json(folder / "modules.json", list)
+    modules = read_json(folder / "modules.json", list)
     _require_inside(folder, modules or [])
     module_configs = {
-        str(entry.get("path")): _read_json(folder / str(entry["path"]) / "config.json", dict) or {}
+        str(entry.get("path")): read_json(folder / str(entry["path"]) / "config.json", dict) or {}
         for entry in modules or []
         if entry.get("path")
     }
     model_folder = folder / (parse_chain(modules, module_configs).transformer_path if modules else "")
-    config = _read_json(model_folder / "config.json", dict)
+    config = read_json(model_folder / "config.json", dict)
     if config is None:
         raise SourceError(f"{model_folder} has no config.json; expected a Hugging Face checkpoint")
     transformer_config = next(
-        (found for name in _TRANSFORMER_CONFIGS if (found := _read_json(model_folder / name, dict))), None
+        (found for name in _TRANSFORMER_CONFIGS if (found := read_json(model_folder / name, dict))), None
     )
     files = CheckpointFiles(
         config=apply_overrides(config, request.hf_overrides or {}),
         modules=modules,
         module_configs=module_configs,
         transformer_config=transformer_config or {},
-        st_config=_read_json(folder / "config_sentence_transformers.json", dict) or {},
-        tokenizer_config=_read_json(model_folder / "tokenizer_config.json", dict) or {},
+        st_config=read_json(folder / "config_sentence_transformers.json", dict) or {},
+        tokenizer_config=read_json(model_folder / "tokenizer_config.json", dict) or {},
     )
     name = request.model if revision else folder.resolve().name
     return Source(name, folder, model_folder, revision, _licence(folder), files)
@@ -110,8 +110,14 @@ def apply_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> 
     return merged
 
 
-def locate(request: ExportRequest) -> tuple[Path, str]:
+def locate(
+    request: ExportRequest, download: Callable[[ExportRequest], tuple[Path, str]] | None = None
+) -> tuple[Path, str]:
     """Find the checkpoint's folder and, for a Hub id, its commit; a Hub id is downloaded.
+
+    Args:
+        request: names the model.
+        download: fetches a Hub id; the default fetches what an export needs.
 
     Raises:
         SourceError: nothing there.
@@ -123,25 +129,31 @@ def locate(request: ExportRequest) -> tuple[Path, str]:
         raise SourceError(f"{request.model} is a file; expected a checkpoint folder or a Hub id")
     if not _HUB_ID.match(request.model):
         raise SourceError(f"{request.model} does not exist; expected a checkpoint folder or a Hub id such as org/name")
-    return _download(request)
+    return (download or _download)(request)
 
 
 def _download(request: ExportRequest) -> tuple[Path, str]:
+    patterns = [*_PATTERNS, "*.py"] if request.trust_remote_code else list(_PATTERNS)
+    folder, revision = snapshot(request, patterns, _IGNORED)
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("0_*/*.safetensors")):
+        folder, revision = snapshot(request, [*patterns, "*.bin"], _IGNORED)
+    return folder, revision
+
+
+def snapshot(request: ExportRequest, allowed: Sequence[str], ignored: Sequence[str]) -> tuple[Path, str]:
+    """Download the files of a Hub repository whose names match; return their folder and the commit.
+
+    Raises:
+        SourceError: the repository cannot be reached.
+    """
     from huggingface_hub import snapshot_download
 
-    patterns = [*_PATTERNS, "*.py"] if request.trust_remote_code else list(_PATTERNS)
-
-    def fetch(allowed: list[str]) -> Path:
-        return Path(
+    try:
+        folder = Path(
             snapshot_download(
-                request.model, revision=request.revision, allow_patterns=allowed, ignore_patterns=_IGNORED
+                request.model, revision=request.revision, allow_patterns=list(allowed), ignore_patterns=list(ignored)
             )
         )
-
-    try:
-        folder = fetch(patterns)
-        if not any(folder.glob("*.safetensors")) and not any(folder.glob("0_*/*.safetensors")):
-            folder = fetch([*patterns, "*.bin"])
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise SourceError(
@@ -173,7 +185,12 @@ def _require_inside(folder: Path, modules: list[Any]) -> None:
             raise SourceError(f"{folder / 'modules.json'}: {entry!r} does not name a module inside the checkpoint")
 
 
-def _read_json(path: Path, kind: type) -> Any:
+def read_json(path: Path, kind: type) -> Any:
+    """Read a JSON file of a kind; ``None`` where there is none.
+
+    Raises:
+        SourceError: not JSON, or another kind.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

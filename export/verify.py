@@ -150,6 +150,7 @@ def _figures(name: str, pairs: Sequence[tuple[Array, Array]]) -> dict[str, Any]:
     return {
         "max_abs": max(_difference(want, got) for want, got in pairs),
         "min_cosine": float(cosines.min()),
+        "mean_cosine": float(cosines.mean()),
         "p01_cosine": float(np.quantile(cosines, 0.01)),
     }
 

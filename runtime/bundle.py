@@ -25,13 +25,15 @@ class Bundle:
         return self.manifest.source.id
 
     def graph(self, precision: str = "auto") -> tuple[str, GraphInfo]:
-        """Return ``(precision, graph)``; ``auto`` takes fp32, the graph every bundle has.
+        """Return ``(precision, graph)``; ``auto`` takes fp32, or what an adopted bundle without one has first.
 
         Raises:
             BundleError: the bundle has no graph of that precision.
         """
         graphs = self.manifest.graphs
-        wanted = "fp32" if precision == "auto" else precision
+        wanted = precision
+        if precision == "auto":
+            wanted = "fp32" if "fp32" in graphs else next(iter(graphs))
         if wanted not in graphs:
             raise BundleError(f"{self.folder} has no {wanted} graph; available: {', '.join(sorted(graphs))}")
         return wanted, graphs[wanted]

@@ -1,0 +1,1 @@
+"""An ONNX export that somebody else made, turned into a bundle by graph surgery, without torch."""

@@ -1,0 +1,112 @@
+"""Half-precision and quantised files beside the graph: taken along where they meet the bars, named where not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...poolers.errors import PoolExportError
+from ...runtime.bundle import open_bundle
+from ...runtime.config import RuntimeConfig
+from ...runtime.engine import Engine
+from ...runtime.manifest import GraphInfo, Manifest
+from ..assemble import graph_metadata, write_manifest
+from ..errors import ExportError
+from ..graphs import annotate
+from ..oracle import Array, Oracle
+from ..samples import Sample
+from ..source import Source
+from ..verify import require_parity, verify
+from ..write import write_graph
+from .original import read_original
+from .surgery import adopt_graph
+from .tokenizer import valid_id
+
+# Beside the bar on the least cosine, int8 graphs meet one on the mean.
+_MEAN_COSINE = {"int8": 0.995}
+_NAMES = {"fp16": "model_fp16", "int8": "model_int8"}
+
+
+def add_siblings(
+    folder: Path,
+    manifest: Manifest,
+    siblings: Mapping[str, Path],
+    source: Source,
+    oracle: Oracle,
+    samples: Sequence[Sample],
+) -> tuple[Manifest, list[str]]:
+    """Adopt each sibling, compare it with the float original, and keep it if it is close enough.
+
+    Returns:
+        The manifest with the graphs that were taken, and one line a sibling.
+    """
+    notes = []
+    for precision, path in siblings.items():
+        try:
+            graph = _adopt(manifest, precision, path, source, folder)
+            trial = dataclasses.replace(manifest, graphs={**manifest.graphs, precision: graph})
+            write_manifest(folder, trial)
+            report = _compare(folder, precision, oracle, samples)
+        except PoolExportError as error:
+            _remove(folder, precision)
+            notes.append(f"{path.name} is left out: {error}".removesuffix("; --allow-mismatch writes it all the same"))
+            continue
+        graph = dataclasses.replace(graph, parity=report)
+        manifest = dataclasses.replace(manifest, graphs={**manifest.graphs, precision: graph})
+        notes.append(f"{path.name} is taken as the {precision} graph (min cosine {_least(report):.4f})")
+    write_manifest(folder, manifest)
+    return manifest, notes
+
+
+def _adopt(manifest: Manifest, precision: str, path: Path, source: Source, folder: Path) -> GraphInfo:
+    original = read_original(path)
+    if original.precision != precision:
+        raise ExportError(f"by its name it is {precision}, its weights are {original.precision}")
+    spec, policy = manifest.pooling, manifest.tokenizer
+    pad = valid_id((source.files.config.get("pad_token_id"), policy.pad_token_id), policy.vocab_size)
+    program = adopt_graph(original, source, spec, pad)
+    annotate(program, graph_metadata(source, spec, policy))
+    return dataclasses.replace(write_graph(program, folder, _NAMES[precision]), operators=original.operators)
+
+
+def _compare(folder: Path, precision: str, oracle: Oracle, samples: Sequence[Sample]) -> dict[str, Any]:
+    engine = Engine(open_bundle(folder), RuntimeConfig(device="cpu", precision=precision))
+    report, expected = verify(oracle, engine, samples)
+    report["reference"] = "the original float32 ONNX graph (not torch)"
+    failures, wanted = report["failures"], _MEAN_COSINE.get(precision, 0.0)
+    for case, figures in report["cases"].items():
+        failures += [
+            f"{case}/{name} mean cosine {figure['mean_cosine']:.6f} < {wanted}"
+            for name, figure in figures.items()
+            if figure["mean_cosine"] < wanted
+        ]
+    if expected[0].get("logits", np.zeros(2)).shape == (1,):
+        failures += _judge_scores(engine, expected, samples, report["bars"]["min_cosine"])
+    report["passed"] = not failures
+    require_parity(report)
+    return report
+
+
+def _judge_scores(
+    engine: Engine, expected: Sequence[dict[str, Array]], samples: Sequence[Sample], least: float
+) -> list[str]:
+    """One number has no direction: the scores of all inputs together are judged instead, by their correlation."""
+    rows = engine.run([sample.encoded for sample in samples], ["logits"])
+    want = np.concatenate([row["logits"] for row in expected])
+    got = np.concatenate([row["logits"] for row in rows]).astype(np.float64)
+    left, right = want - want.mean(), got - got.mean()
+    correlation = float(left @ right / max(np.linalg.norm(left) * np.linalg.norm(right), 1e-20))
+    return [] if correlation >= least else [f"batched/logits correlation of the scores {correlation:.6f} < {least}"]
+
+
+def _least(report: dict[str, Any]) -> float:
+    return min(float(figure["min_cosine"]) for figures in report["cases"].values() for figure in figures.values())
+
+
+def _remove(folder: Path, precision: str) -> None:
+    for path in (folder / "onnx").glob(f"{_NAMES[precision]}.onnx*"):
+        path.unlink()
