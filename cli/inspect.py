@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..poolers.spec import HeadStep, PoolingSpec
 from ..runtime.bundle import open_bundle
 from ..runtime.manifest import Manifest
 from .options import debug_option, json_option
@@ -51,11 +52,10 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
     rows: list[tuple[str, object, str]] = [
         ("convert", spec.convert, ""),
         ("tasks", ", ".join(manifest.tasks), ""),
-        ("pooling", " + ".join(spec.pooling), origin.get("pooling", "")),
+        *map(_step_row, spec.token_steps),
+        ("pooling", _pooling_words(spec), origin.get("pooling", "")),
+        *map(_step_row, spec.steps),
         ("activation", spec.activation if spec.use_activation else "none", origin.get("use_activation", "")),
-    ]
-    rows += [
-        (step.kind, f"{step.in_features} → {step.out_features}, {step.activation}", step.path) for step in spec.steps
     ]
     if spec.embedding_size:
         rows.append(("embedding size", spec.embedding_size, ""))
@@ -71,6 +71,17 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
     if policy.prompts:
         rows.append(("prompts", ", ".join(policy.prompts), ""))
     return rows
+
+
+def _pooling_words(spec: PoolingSpec) -> str:
+    return " + ".join(spec.pooling) + (" of the logits" if spec.pools_logits else "")
+
+
+def _step_row(step: HeadStep) -> tuple[str, object, str]:
+    if step.kind == "normalize":
+        return step.kind, "to unit length", step.path
+    added = ", plus its input" if step.residual else ""
+    return step.kind, f"{step.in_features} → {step.out_features}, {step.activation}{added}", step.path
 
 
 def _graph_rows(manifest: Manifest) -> list[tuple[object, ...]]:

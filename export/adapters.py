@@ -17,7 +17,7 @@ from ..poolers.pooler import Pooler
 from ..poolers.spec import HeadStep, PoolingSpec
 from .classifiers import find_classifier
 from .errors import ExportError, SourceError
-from .source import Source
+from .source import STEP_WEIGHTS, Source
 
 
 class AdaptedModel(nn.Module):
@@ -88,8 +88,11 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
         SourceError: the weights of a head module are missing.
     """
     _refuse(model.config)
-    if spec.num_labels is None:
-        pooler = Pooler(spec, [Step(step, step_weights(source, step)) for step in spec.steps])
+    if not spec.has_classifier:
+        steps, token_steps = (
+            [Step(step, step_weights(source, step)) for step in chain] for chain in (spec.steps, spec.token_steps)
+        )
+        pooler = Pooler(spec, steps, token_steps=token_steps)
         backbone = model
     else:
         pooler = Pooler(spec, classifier=find_classifier(model))
@@ -124,12 +127,13 @@ def step_weights(source: Source, step: HeadStep) -> dict[str, Tensor]:
     if step.kind == "normalize":
         return {}
     folder = source.folder / step.path
-    if (folder / "model.safetensors").is_file():
-        return load_file(folder / "model.safetensors")
-    if (folder / "pytorch_model.bin").is_file():
-        tensors: dict[str, Tensor] = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    safe, pickled = (folder / name for name in STEP_WEIGHTS)
+    if safe.is_file():
+        return load_file(safe)
+    if pickled.is_file():
+        tensors: dict[str, Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
         return tensors
-    raise SourceError(f"{folder} has neither model.safetensors nor pytorch_model.bin; its {step.kind} needs weights")
+    raise SourceError(f"{folder} has neither {' nor '.join(STEP_WEIGHTS)}; its {step.kind} needs weights")
 
 
 def input_names(backbone: PreTrainedModel) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def _loader(source: Source, config: PretrainedConfig, spec: PoolingSpec) -> Any:
     architecture = source.files.architecture
-    if spec.num_labels is None:
+    if not spec.has_classifier:
         # T5 and kin are pooled at their encoder; AutoModel would build the decoder too.
         return AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
     if architecture.endswith("ForTokenClassification"):
@@ -129,11 +129,11 @@ def _loader(source: Source, config: PretrainedConfig, spec: PoolingSpec) -> Any:
 
 def _refuse_random_weights(source: Source, spec: PoolingSpec, info: Mapping[str, Any]) -> None:
     missing = sorted(info["missing_keys"])
-    if spec.num_labels is None:
+    if not spec.has_classifier:
         # BERT's own pooler follows the hidden states; an embedding never reads it.
         missing = [key for key in missing if "pooler." not in key]
     if missing:
-        hint = "" if spec.num_labels is None else "; the checkpoint has no such head, use --convert embed or reward"
+        hint = "" if not spec.has_classifier else "; the checkpoint has no such head, use --convert embed or reward"
         shown = ", ".join(missing[:4]) + (" …" if len(missing) > 4 else "")
         raise SourceError(f"{source.id}: {len(missing)} weight(s) are not in the checkpoint ({shown}){hint}")
     mismatched = sorted(entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"])

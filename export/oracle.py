@@ -1,4 +1,4 @@
-"""What every oracle of the parity gate shares: pooling and functions by definition, in float64 numpy.
+"""What every oracle of the parity gate shares: pooling by definition, in float64 numpy (functions: ``functions.py``).
 
 Torch-free, because an adopted graph is verified where torch is not installed. Each pooling takes one text's
 states ``[num_tokens, hidden]``: no mask, no padding, no batch.
@@ -6,7 +6,6 @@ states ``[num_tokens, hidden]``: no mask, no padding, no batch.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -33,39 +32,4 @@ POOLED: dict[PoolingType, Callable[[Array], Array]] = {
     "WEIGHTED_MEAN": lambda states: np.average(states, axis=0, weights=np.arange(1, len(states) + 1)),
     "ALL": lambda states: states,
     "STEP": lambda states: states,
-}
-
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-
-
-def _gelu(x: Array) -> Array:
-    result: Array = 0.5 * x * (1.0 + _erf(x / 2**0.5))
-    return result
-
-
-def _sigmoid(x: Array) -> Array:
-    result: Array = 1.0 / (1.0 + np.exp(-x))
-    return result
-
-
-def _softmax(x: Array) -> Array:
-    shifted = np.exp(x - x.max(axis=-1, keepdims=True))
-    result: Array = shifted / shifted.sum(axis=-1, keepdims=True)
-    return result
-
-
-def _unit(x: Array) -> Array:
-    result: Array = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-    return result
-
-
-FUNCTIONS: dict[str, Callable[[Array], Array]] = {
-    "identity": lambda x: x,
-    "tanh": np.tanh,
-    "relu": lambda x: np.maximum(x, 0.0),
-    "gelu": _gelu,
-    "silu": lambda x: x * _sigmoid(x),
-    "sigmoid": _sigmoid,
-    "softmax": _softmax,
-    "normalize": _unit,
 }

@@ -18,11 +18,10 @@ from ..poolers.architectures import FAMILY_POOLING
 from ..poolers.spec import HeadStep, PoolingSpec
 from .adapters import input_names, step_weights
 from .classifiers import find_classifier
-from .oracle import FUNCTIONS, POOLED, Array
+from .functions import FUNCTIONS, unit
+from .oracle import POOLED, Array
 from .quiet import quiet
 from .source import Source
-
-_unit = FUNCTIONS["normalize"]
 
 
 @dataclass
@@ -52,14 +51,14 @@ class Reference:
         states = self._hidden(self.model, ids, type_ids)
         if spec.convert == "reward":
             return {"rewards": states}
-        pooled = np.concatenate([POOLED[kind](states) for kind in spec.pooling], axis=-1)
-        raw = self._project(pooled)
-        vector = _unit(raw) if spec.use_activation else raw
+        tokens = self._project(states, spec.token_steps)
+        raw = self._project(self._pooled(tokens), spec.steps)
+        vector = unit(raw) if spec.use_activation else raw
         if spec.is_token_level:
             return {"token_embeddings": vector, "last_hidden_state": states}
         outputs = {"sentence_embedding": vector, "last_hidden_state": states, "unnormalized_embedding": raw}
-        if spec.steps and len(spec.pooling) == 1:
-            outputs["token_embeddings"] = self._project(states)
+        if spec.projects_tokens:
+            outputs["token_embeddings"] = self._project(tokens, spec.steps)
         return outputs
 
     def _classified(self, logits: Array) -> dict[str, Array]:
@@ -68,15 +67,21 @@ class Reference:
         return {"logits": logits, "probs": FUNCTIONS[spec.activation](calibrated)}
 
     def _labels(self, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
+        if not self.spec.has_classifier:
+            tokens = self._project(self._hidden(self.model, ids, type_ids), self.spec.token_steps)
+            return self._project(self._pooled(tokens), self.spec.steps)
         if self._is_native():
             with torch.no_grad(), quiet():
                 return _numpy(self.model(**self._inputs(self.model.base_model, ids, type_ids)).logits[0])
         states = self._hidden(self.model.base_model, ids, type_ids)
-        pooled = np.concatenate([POOLED[kind](states) for kind in self.spec.pooling], axis=-1)
         with torch.no_grad():
-            rows = torch.from_numpy(np.atleast_2d(pooled).astype(np.float32))
+            rows = torch.from_numpy(np.atleast_2d(self._pooled(states)).astype(np.float32))
             values = _numpy(find_classifier(self.model)(rows))
         return values if self.spec.is_token_level else values[0]
+
+    def _pooled(self, states: Array) -> Array:
+        pooled: Array = np.concatenate([POOLED[kind](states) for kind in self.spec.pooling], axis=-1)
+        return pooled
 
     def _is_native(self) -> bool:
         """Whether the class's own forward pools as the head does.
@@ -87,6 +92,8 @@ class Reference:
         family = self.source.files.model_type
         if type(self.model).__name__.endswith("ForTokenClassification"):
             return self.spec.pooling == ("ALL",)
+        if self.spec.pools_logits:
+            return True
         native = str(self.source.files.config.get("classifier_pooling") or FAMILY_POOLING.get(family, "")).upper()
         return self.spec.pooling == (native,)
 
@@ -101,25 +108,31 @@ class Reference:
         rows["attention_mask"] = torch.ones_like(rows["input_ids"])
         return {name: rows[name] for name in input_names(backbone)}  # type: ignore[arg-type]
 
-    def _project(self, vectors: Array) -> Array:
-        for step in self.spec.steps:
+    def _project(self, vectors: Array, steps: Sequence[HeadStep]) -> Array:
+        for step in steps:
             vectors = self._step(step, vectors)
         return vectors
 
     def _step(self, step: HeadStep, vectors: Array) -> Array:
         if step.kind == "normalize":
-            return _unit(vectors)
+            return unit(vectors)
         if step.path not in self._weights:
-            tensors = step_weights(self.source, step)
-            self._weights[step.path] = {key.rsplit(".", 1)[-1]: _numpy(value) for key, value in tensors.items()}
+            tensors = {key: _numpy(value) for key, value in step_weights(self.source, step).items()}
+            # `linear.weight`, `norm.weight` or bare; the matrix beside a residual keeps its name.
+            own = {key.removeprefix("linear.").removeprefix("norm."): value for key, value in tensors.items()}
+            self._weights[step.path] = own
         weights = self._weights[step.path]
         if step.kind == "layer_norm":
             centred = vectors - vectors.mean(axis=-1, keepdims=True)
             scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)  # torch's default epsilon
             result: Array = scaled * weights["weight"] + weights["bias"]
             return result
-        projected = vectors @ weights["weight"].T + weights.get("bias", np.zeros(1))
-        return FUNCTIONS[step.activation](projected)
+        projected = FUNCTIONS[step.activation](vectors @ weights["weight"].T + weights.get("bias", np.zeros(1)))
+        if not step.residual:
+            return projected
+        added = vectors @ weights["residual.weight"].T if "residual.weight" in weights else vectors
+        total: Array = projected + added
+        return total
 
 
 def _numpy(tensor: torch.Tensor) -> Array:

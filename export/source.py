@@ -26,6 +26,10 @@ _TRANSFORMER_CONFIGS = tuple(
 )
 
 
+# Weight files of a sentence-transformers module, the preferred one first.
+STEP_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
 @dataclass(frozen=True)
 class Source:
     """A checkpoint on disk.

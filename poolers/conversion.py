@@ -6,7 +6,7 @@ from .architectures import NON_TEXT_SUFFIXES, match_suffix
 from .errors import ConfigError
 from .files import CheckpointFiles
 from .spec import Convert, Runner
-from .st_modules import has_pooling, module_kind
+from .st_modules import answers_scores, has_pooling, module_kind
 
 
 def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner: Runner = "auto") -> Convert:
@@ -27,12 +27,15 @@ def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner
     if convert != "auto":
         return convert
     row = match_suffix(architecture)
+    if is_modular_cross_encoder(files):
+        return "classify"
     if files.st_config.get("model_type") == "CrossEncoder" and (row is None or row[1] != "classify"):
         # Read as an embedder it would answer a vector of one number, and rank nothing.
         kinds = ", ".join(module_kind(entry) for entry in files.modules or ())
         raise ConfigError(
             f"config_sentence_transformers.json says CrossEncoder and the head is in modules.json ({kinds}); "
-            "expected a *ForSequenceClassification checkpoint, a head made of modules is not supported"
+            "expected a *ForSequenceClassification checkpoint, or modules that end in a Dense with module_output_name "
+            "'scores'"
         )
     if row is not None and row[0] == "pooling":
         # A sentence-transformers repo is an embedder unless its architecture says otherwise.
@@ -43,3 +46,8 @@ def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner
     raise ConfigError(
         f"{shown} is not a pooling model by itself; pass --convert embed|classify|reward to adapt it into one"
     )
+
+
+def is_modular_cross_encoder(files: CheckpointFiles) -> bool:
+    """Whether the checkpoint is a cross-encoder whose head is made of modules (sentence-transformers 5.4 and later)."""
+    return files.st_config.get("model_type") == "CrossEncoder" and answers_scores(files.modules, files.module_configs)

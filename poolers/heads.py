@@ -19,6 +19,29 @@ DENSE_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": nn.functional.gelu,
     "silu": nn.functional.silu,
     "sigmoid": torch.sigmoid,
+    "celu": nn.functional.celu,
+    "elu": nn.functional.elu,
+    "gelu_tanh": lambda x: nn.functional.gelu(x, approximate="tanh"),
+    "hardshrink": nn.functional.hardshrink,
+    "hardsigmoid": nn.functional.hardsigmoid,
+    "hardswish": nn.functional.hardswish,
+    "hardtanh": nn.functional.hardtanh,
+    "laplace": lambda x: 0.5 * (1.0 + torch.erf((x - 0.707107) / (0.282095 * 2**0.5))),
+    "leaky_relu": nn.functional.leaky_relu,
+    "log_sigmoid": nn.functional.logsigmoid,
+    "log_softmax": lambda x: torch.log_softmax(x, dim=-1),
+    "mish": nn.functional.mish,
+    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "relu6": nn.functional.relu6,
+    "relu_squared": lambda x: torch.relu(x).square(),
+    "rrelu": lambda x: nn.functional.leaky_relu(x, (1 / 8 + 1 / 3) / 2),  # at inference: the mean of its slopes
+    "selu": nn.functional.selu,
+    "softmax": lambda x: torch.softmax(x, dim=-1),
+    "softmin": lambda x: torch.softmax(-x, dim=-1),
+    "softplus": nn.functional.softplus,
+    "softshrink": nn.functional.softshrink,
+    "softsign": nn.functional.softsign,
+    "tanhshrink": nn.functional.tanhshrink,
 }
 
 
@@ -44,7 +67,7 @@ class Step(nn.Module):
         Args:
             step: what to build.
             weights: the module's own tensors, under sentence-transformers' names
-                (``linear.weight``, ``norm.weight``) or bare ones (``weight``).
+                (``linear.weight``, ``norm.weight``, ``residual.weight``) or bare ones (``weight``).
 
         Raises:
             ConfigError: a tensor is missing or has another shape than the step declares.
@@ -52,6 +75,7 @@ class Step(nn.Module):
         super().__init__()
         self.kind = step.kind
         self.function = DENSE_FUNCTIONS[step.activation]
+        self.residual: nn.Module | None = None
         if step.kind == "normalize":
             self.layer: nn.Module = nn.Identity()
             return
@@ -59,14 +83,20 @@ class Step(nn.Module):
         if size_in is None or size_out is None:
             raise ConfigError(f"{step.path}: {step.kind} needs its sizes in config.json")
         self.layer = nn.Linear(size_in, size_out, bias=step.bias) if step.kind == "dense" else nn.LayerNorm(size_in)
+        if step.residual:
+            self.residual = nn.Identity() if size_in == size_out else nn.Linear(size_in, size_out, bias=False)
+            own = {key: value for key, value in weights.items() if key.startswith("residual.")}
+            weights = {key: value for key, value in weights.items() if key not in own}
+            _load(self.residual, step, own)
         _load(self.layer, step, weights)
-        self.layer.to(torch.float32)
+        self.to(torch.float32)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Apply the step along the last dimension."""
         if self.kind == "normalize":
             return normalize(vectors)
-        return self.function(self.layer(vectors))
+        result = self.function(self.layer(vectors))
+        return result if self.residual is None else result + self.residual(vectors)
 
 
 def _load(layer: nn.Module, step: HeadStep, weights: Mapping[str, Tensor]) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from .errors import ConfigError
 from .files import CheckpointFiles
-from .spec import Activation, Source
+from .spec import ACTIVATIONS, Activation, Source
+from .st_activations import parse_activation
 
 _TORCH_MODULES = "torch.nn.modules."
 
@@ -57,6 +58,24 @@ def classification_activation(files: CheckpointFiles, num_labels: int) -> tuple[
         return "identity", "sentence_transformers"
     if name in ("Sigmoid", "Softmax"):
         return by_width, "sentence_transformers"
+    raise ConfigError(f"activation function {stated!r} has no counterpart; expected Identity, Sigmoid or Softmax")
+
+
+def module_activation(files: CheckpointFiles, num_labels: int) -> tuple[Activation, Source]:
+    """Choose the activation of a cross-encoder made of modules, as ``CrossEncoder`` does, and say who chose it.
+
+    What was saved with it, else sigmoid for one label and nothing for more. vLLM's rules differ and know no such model.
+
+    Raises:
+        ConfigError: the activation has no counterpart here.
+    """
+    stated = _stated_activation(files)
+    if stated is None:
+        return ("sigmoid" if num_labels == 1 else "identity"), "convert_default"
+    name = parse_activation(stated, "config_sentence_transformers.json")
+    for known in ACTIVATIONS:
+        if known == name:
+            return known, "sentence_transformers"
     raise ConfigError(f"activation function {stated!r} has no counterpart; expected Identity, Sigmoid or Softmax")
 
 

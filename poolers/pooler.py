@@ -22,18 +22,26 @@ class Pooler(nn.Module):
     The output names, shapes and order are the graph contract (``docs/design.md`` section 5).
     """
 
-    def __init__(self, spec: PoolingSpec, steps: Sequence[Step] = (), classifier: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        spec: PoolingSpec,
+        steps: Sequence[Step] = (),
+        classifier: nn.Module | None = None,
+        token_steps: Sequence[Step] = (),
+    ) -> None:
         """Compose the head.
 
         Args:
             spec: the resolved head.
-            steps: modules of an ``embed`` head, built from ``spec.steps``.
+            steps: modules after pooling, built from ``spec.steps``.
             classifier: maps float32 ``[..., hidden]`` to ``[..., num_labels]``; ``None`` for
-                ``embed`` and for a headless ``reward``.
+                ``embed``, for a headless ``reward`` and where the steps are the classifier.
+            token_steps: modules before pooling, built from ``spec.token_steps``.
         """
         super().__init__()
         self.spec = spec
         self.steps = nn.ModuleList(steps)
+        self.token_steps = nn.ModuleList(token_steps)
         self.classifier = classifier if classifier is not None else nn.Identity()
 
     def forward(self, hidden: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
@@ -46,7 +54,12 @@ class Pooler(nn.Module):
         states = hidden.to(torch.float32)
         if self.spec.convert == "embed":
             return self._embed(states, attention_mask)
-        values = self.classifier(pool(states, attention_mask, self.spec.pooling))
+        if self.spec.pools_logits:
+            values = pool(self.classifier(states), attention_mask, self.spec.pooling)
+        else:
+            values = self.classifier(
+                self._project(pool(self._project_tokens(states), attention_mask, self.spec.pooling))
+            )
         if self.spec.convert == "reward":
             # Rows of padding are defined (zero) so that no host sums up garbage.
             return {"rewards": clear_padding(values, attention_mask)}
@@ -54,16 +67,22 @@ class Pooler(nn.Module):
         return {"logits": values, "probs": ACTIVATION_FUNCTIONS[self.spec.activation](calibrated)}
 
     def _embed(self, states: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        tokens = self._project_tokens(states)
         if self.spec.is_token_level:
-            tokens = self._activate(self._project(states))
-            return {"token_embeddings": clear_padding(tokens, mask), "last_hidden_state": states}
-        raw = self._project(pool(states, mask, self.spec.pooling))
+            vectors = self._activate(self._project(tokens))
+            return {"token_embeddings": clear_padding(vectors, mask), "last_hidden_state": states}
+        raw = self._project(pool(tokens, mask, self.spec.pooling))
         outputs = {"sentence_embedding": self._activate(raw), "last_hidden_state": states}
-        if self.steps and len(self.spec.pooling) == 1:
-            outputs["token_embeddings"] = self._project(states)
+        if self.spec.projects_tokens:
+            outputs["token_embeddings"] = self._project(tokens)
         if self.spec.use_activation:
             outputs["unnormalized_embedding"] = raw
         return outputs
+
+    def _project_tokens(self, states: Tensor) -> Tensor:
+        for step in self.token_steps:
+            states = step(states)
+        return states
 
     def _project(self, vectors: Tensor) -> Tensor:
         for step in self.steps:

@@ -15,14 +15,14 @@ from .architectures import (
     POOLING_KEYS,
     match_suffix,
 )
-from .conversion import resolve_convert
+from .conversion import is_modular_cross_encoder, resolve_convert
 from .errors import ConfigError
 from .files import CheckpointFiles
-from .labels import classification_activation, label_names
+from .labels import classification_activation, label_names, module_activation
 from .limits import hidden_size
 from .pooler_config import PoolerConfig
 from .spec import Convert, PoolingSpec, PoolingType, Runner, Source, parse_pooling_type
-from .st_modules import ModuleChain, parse_chain
+from .st_modules import SCORES, VECTOR, ModuleChain, parse_chain, require_hidden_states
 from .validate import validate
 
 _NO_CHAIN = ModuleChain(transformer_path="", pooling=None, steps=(), normalize=False)
@@ -43,9 +43,7 @@ def resolve(
     """
     user = pooler_config or PoolerConfig()
     convert = resolve_convert(files, convert=convert, runner=runner)
-    chain = parse_chain(files.modules, files.module_configs) if files.modules else _NO_CHAIN
-    if convert != "embed":
-        chain = _NO_CHAIN  # what follows is about sentence embeddings
+    chain = _chain(files, convert)
     hook = _hook(files, convert)
     sources: dict[str, Source] = {}
     pooling = _resolve_pooling(files, convert, chain, user, sources)
@@ -59,7 +57,7 @@ def resolve(
             "use_activation",
             user=user.resolved_activation(),
             # A sentence-transformers checkpoint without Normalize is un-normalised (vLLM does the same).
-            st=chain.normalize if chain.pooling is not None else None,
+            st=chain.normalize if chain.pooling is not None and not chain.scores else None,
             architecture=hook.get("use_activation"),
             default=convert != "reward",
         ),
@@ -69,13 +67,33 @@ def resolve(
         "returned_token_ids": _pick(sources, "returned_token_ids", user=user.returned_token_ids),
         "dimensions": _pick(sources, "dimensions", user=user.dimensions),
     }
+    width = _chained_width(chain, hidden, len(pooling))
     if convert == "embed":
-        chosen |= _embed_fields(files, chain, hidden * len(pooling), sources)
+        chosen |= _embed_fields(files, width, sources) | _chain_fields(chain, sources)
+    elif chain.scores:
+        chosen |= _score_fields(files, width, sources) | _chain_fields(chain, sources)
     else:
         chosen |= _label_fields(files, convert, sources)
+        chosen["pools_logits"] = sources["pooling"] == "architecture" and _pools_logits(files, convert)
     spec = PoolingSpec(convert=convert, pooling=pooling, hidden_size=hidden, sources=sources, **chosen)
     validate(spec)
     return spec
+
+
+def _chain(files: CheckpointFiles, convert: Convert) -> ModuleChain:
+    """Return the modules that the conversion is about; a head of the checkpoint's own class leaves them out."""
+    chain = parse_chain(files.modules, files.module_configs) if files.modules else _NO_CHAIN
+    is_modular = convert == "classify" and is_modular_cross_encoder(files)
+    if convert != "embed" and not is_modular:
+        return _NO_CHAIN
+    if chain.scores and not is_modular:
+        raise ConfigError(
+            f"modules.json ends in {SCORES!r}, which convert={convert} does not answer; expected {VECTOR!r}, or a "
+            "CrossEncoder in config_sentence_transformers.json and convert=classify"
+        )
+    if chain.pooling is not None or files.transformer_config.get("module_output_name") == VECTOR:
+        require_hidden_states(files.transformer_config)
+    return chain
 
 
 def _hook(files: CheckpointFiles, convert: Convert) -> dict[str, Any]:
@@ -141,11 +159,27 @@ def _architecture_pooling(files: CheckpointFiles, convert: Convert) -> PoolingTy
         return _config_pooling(files, POOLING_KEYS[files.architecture])
     if convert == "classify" and files.architecture.endswith("ForTokenClassification"):
         return "ALL"
-    if convert == "classify" and files.config.get("classifier_pooling"):  # ModernBERT and kin
-        return _config_pooling(files, "classifier_pooling")
+    if _pools_logits(files, convert):
+        return "MEAN"
+    key = _classifier_pooling(files)
+    if convert == "classify" and key is not None:  # ModernBERT and kin
+        return _config_pooling(files, key)
     if files.config.get("is_decoder"):
         return None  # made causal: the first token has seen nothing
     return FAMILY_POOLING.get(files.model_type)
+
+
+def _classifier_pooling(files: CheckpointFiles) -> str | None:
+    """Return the key of ``config.json`` that names a classifier's pooling (EuroBERT's own code had another name)."""
+    return next((key for key in ("classifier_pooling", "clf_pooling") if files.config.get(key)), None)
+
+
+def _pools_logits(files: CheckpointFiles, convert: Convert) -> bool:
+    """Whether the classifier answers every token and its logits are averaged (EuroBERT, its default)."""
+    if convert != "classify" or files.architecture != "EuroBertForSequenceClassification":
+        return False
+    key = _classifier_pooling(files)
+    return key is None or files.config[key] == "late"
 
 
 def _config_pooling(files: CheckpointFiles, key: str) -> PoolingType:
@@ -155,20 +189,52 @@ def _config_pooling(files: CheckpointFiles, key: str) -> PoolingType:
         raise ConfigError(f"config.json, key {key!r}: {error}") from None
 
 
-def _embed_fields(files: CheckpointFiles, chain: ModuleChain, width: int, sources: dict[str, Source]) -> dict[str, Any]:
-    for step in chain.steps:
-        if step.in_features is not None and step.in_features != width:
-            raise ConfigError(f"{step.path}: expects {step.in_features} features, the step before gives {width}")
-        width = step.out_features or width
+def _chain_fields(chain: ModuleChain, sources: dict[str, Source]) -> dict[str, Any]:
+    return {
+        "steps": _pick(sources, "steps", st=chain.steps or None, default=()),
+        "token_steps": _pick(sources, "token_steps", st=chain.token_steps or None, default=()),
+    }
+
+
+def _chained_width(chain: ModuleChain, width: int, concatenated: int) -> int:
+    """Follow the widths through the modules, from the hidden states to the answer.
+
+    Raises:
+        ConfigError: a module expects another width than the one before it gives.
+    """
+    for steps, factor in ((chain.token_steps, 1), (chain.steps, concatenated)):
+        width *= factor
+        for step in steps:
+            if step.in_features is not None and step.in_features != width:
+                raise ConfigError(f"{step.path}: expects {step.in_features} features, the step before gives {width}")
+            width = step.out_features or width
+    return width
+
+
+def _embed_fields(files: CheckpointFiles, width: int, sources: dict[str, Source]) -> dict[str, Any]:
     sizes = files.config.get("matryoshka_dimensions") or ()
     if not isinstance(sizes, list | tuple) or not all(isinstance(size, int) for size in sizes):
         raise ConfigError(f"config.json: matryoshka_dimensions must be a list of integers, got {sizes!r}")
     return {
-        "steps": _pick(sources, "steps", st=chain.steps or None, default=()),
         "activation": _pick(sources, "activation", default="normalize"),
         "embedding_size": width,
         "is_matryoshka": bool(sizes) or bool(files.config.get("is_matryoshka")),
         "matryoshka_dimensions": _pick(sources, "matryoshka_dimensions", architecture=tuple(sizes) or None, default=()),
+    }
+
+
+def _score_fields(files: CheckpointFiles, width: int, sources: dict[str, Source]) -> dict[str, Any]:
+    """Fields of a cross-encoder made of modules: its labels and activation are sentence-transformers', not vLLM's."""
+    names = label_names(files.config)
+    fitting = names if len(names) == width and files.config.get("id2label") else None
+    activation, sources["activation"] = module_activation(files, width)
+    return {
+        "num_labels": width,
+        "labels": _pick(
+            sources, "labels", architecture=fitting, default=tuple(f"LABEL_{index}" for index in range(width))
+        ),
+        "activation": activation,
+        "pair_format": _pick(sources, "pair_format", default="pair"),
     }
 
 

@@ -71,7 +71,8 @@ def parse_pooling_type(name: object) -> PoolingType:
 class HeadStep:
     """One module between pooling and the output, in the order of ``modules.json``.
 
-    ``path`` is the module's folder inside the checkpoint (weights), empty for weightless steps.
+    ``path`` is the module's folder inside the checkpoint (weights), empty for weightless steps. ``residual`` adds a
+    dense step's input to its output, through a matrix of its own where the two differ in width.
     """
 
     kind: StepKind
@@ -80,6 +81,7 @@ class HeadStep:
     out_features: int | None = None
     bias: bool = True
     activation: str = "identity"
+    residual: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,9 @@ class PoolingSpec:
         convert: which adapter the graph was made with.
         pooling: pooling types whose results are concatenated (more than one only for
             sentence-transformers' multi-mode pooling).
-        steps: modules applied after pooling (embed only).
+        steps: modules applied after pooling: of an embedder, or the whole head of a cross-encoder made of modules.
+        token_steps: modules applied to every token before pooling.
+        pools_logits: whether the classifier answers every token and its logits are pooled (EuroBERT's ``late``).
         activation: the function applied last.
         use_activation: default of the per-request switch.
         hidden_size: width of the backbone's hidden states.
@@ -111,6 +115,8 @@ class PoolingSpec:
     pooling: tuple[PoolingType, ...]
     hidden_size: int
     steps: tuple[HeadStep, ...] = ()
+    token_steps: tuple[HeadStep, ...] = ()
+    pools_logits: bool = False
     activation: Activation = "identity"
     use_activation: bool = True
     embedding_size: int | None = None
@@ -130,6 +136,16 @@ class PoolingSpec:
     def is_token_level(self) -> bool:
         """Whether the head answers one row per token (``ALL``, ``STEP``) and not one per text."""
         return self.pooling[0] in TOKEN_POOLING_TYPES
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether the logits come from the checkpoint's own classification head (and not from modules)."""
+        return self.num_labels is not None and not self.steps
+
+    @property
+    def projects_tokens(self) -> bool:
+        """Whether an embedder's token vectors differ from the backbone's hidden states, and exist at all."""
+        return bool(self.steps or self.token_steps) and (len(self.pooling) == 1 or not self.steps)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

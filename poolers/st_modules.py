@@ -14,6 +14,10 @@ from typing import Any
 
 from .errors import ConfigError
 from .spec import HeadStep, PoolingType
+from .st_activations import ACROSS_FEATURES, parse_activation
+
+# What a module works on: names of sentence-transformers' feature dictionary.
+TOKENS, VECTOR, SCORES = "token_embeddings", "sentence_embedding", "scores"
 
 # Concatenation order of the old booleans, as sentence-transformers' own forward has it.
 _LEGACY_MODES: dict[str, PoolingType] = {
@@ -34,16 +38,6 @@ _MODES: dict[str, PoolingType] = {
     "lasttoken": "LAST",
 }
 
-# Class path -> the function the graph computes. Names are sentence-transformers' own saves.
-DENSE_ACTIVATIONS: dict[str, str] = {
-    "torch.nn.modules.linear.Identity": "identity",
-    "torch.nn.modules.activation.Tanh": "tanh",
-    "torch.nn.modules.activation.ReLU": "relu",
-    "torch.nn.modules.activation.GELU": "gelu",
-    "torch.nn.modules.activation.SiLU": "silu",
-    "torch.nn.modules.activation.Sigmoid": "sigmoid",
-}
-
 SUPPORTED_MODULES: tuple[str, ...] = ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize", "Dropout")
 
 
@@ -54,14 +48,18 @@ class ModuleChain:
     Attributes:
         transformer_path: folder of the transformer, empty for the root.
         pooling: what Pooling concatenates; ``None`` without such a module (cross-encoders, ColBERT).
-        steps: the modules after it, the final Normalize excepted.
+        steps: the modules after it (after the transformer without it), the final Normalize excepted.
         normalize: whether Normalize comes last.
+        token_steps: the modules between the transformer and Pooling.
+        scores: whether the chain answers scores, as a cross-encoder does, and not a vector.
     """
 
     transformer_path: str
     pooling: tuple[PoolingType, ...] | None
     steps: tuple[HeadStep, ...]
     normalize: bool
+    token_steps: tuple[HeadStep, ...] = ()
+    scores: bool = False
 
 
 def module_kind(entry: Mapping[str, Any]) -> str:
@@ -83,8 +81,14 @@ def has_pooling(modules: Sequence[Mapping[str, Any]] | None) -> bool:
     return any(module_kind(entry) == "Pooling" for entry in modules or ())
 
 
+def answers_scores(modules: Sequence[Mapping[str, Any]] | None, configs: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether ``modules.json`` ends in a Dense that gives scores: the head of a modular cross-encoder."""
+    dense = [entry for entry in modules or () if module_kind(entry) == "Dense"]
+    return bool(dense) and configs.get(str(dense[-1].get("path")), {}).get("module_output_name") == SCORES
+
+
 def parse_chain(modules: Sequence[Mapping[str, Any]], configs: Mapping[str, Mapping[str, Any]]) -> ModuleChain:
-    """Read the module chain.
+    """Read the module chain: each module has to work on what the one before it gives.
 
     Args:
         modules: the parsed ``modules.json``.
@@ -93,28 +97,91 @@ def parse_chain(modules: Sequence[Mapping[str, Any]], configs: Mapping[str, Mapp
     Raises:
         ConfigError: a module, an order, or a setting the graph cannot represent.
     """
-    transformer_path = ""
+    transformer_path, value = "", TOKENS
+    # Without Pooling every token is an answer, and old files name no input (PyLate's Dense never does).
+    unnamed = VECTOR if has_pooling(modules) else TOKENS
     pooling: tuple[PoolingType, ...] | None = None
+    before: list[HeadStep] = []
     steps: list[HeadStep] = []
     for position, entry in enumerate(modules):
         path, kind = str(entry.get("path", "")), module_kind(entry)
-        if not is_supported(entry):
-            raise ConfigError(
-                f"modules.json entry {position} is {entry.get('type')!r}, which cannot be put in the graph; "
-                f"supported sentence-transformers modules: {', '.join(SUPPORTED_MODULES)}"
-            )
-        if (kind == "Transformer") != (position == 0):
-            raise ConfigError(f"modules.json entry {position} is {kind}; expected one Transformer, in first place")
+        config = configs.get(path, {})
+        _require_place(position, entry)
         if kind == "Transformer":
             transformer_path = path
         elif kind == "Pooling":
-            if pooling is not None or steps:
-                raise ConfigError(f"modules.json entry {position}: Pooling must come once, right after Transformer")
-            pooling = _parse_pooling(configs.get(path, {}), path)
+            if pooling is not None or value != TOKENS:
+                raise ConfigError(f"modules.json entry {position}: Pooling must come once, and work on {TOKENS}")
+            pooling, value = _parse_pooling(config, path), VECTOR
+            before, steps = steps, []
         elif kind != "Dropout":  # dropout does nothing at inference
-            steps.append(_parse_step(kind, configs.get(path, {}), path))
-    normalize = bool(steps) and steps[-1].kind == "normalize"
-    return ModuleChain(transformer_path, pooling, tuple(steps[:-1] if normalize else steps), normalize)
+            steps.append(_parse_step(kind, config, path, per_token=pooling is None))
+            value = _follow(kind, config, path, value, unnamed)
+    _require_end(value, pooling)
+    scores = value == SCORES
+    normalize = bool(steps) and steps[-1].kind == "normalize" and not scores
+    return ModuleChain(
+        transformer_path, pooling, tuple(steps[:-1] if normalize else steps), normalize, tuple(before), scores
+    )
+
+
+def require_hidden_states(config: Mapping[str, Any]) -> None:
+    """Refuse a Transformer module that gives something else than the hidden states of plain text.
+
+    Args:
+        config: ``sentence_bert_config.json``; before 5.4 it says nothing about this.
+
+    Raises:
+        ConfigError: another method or output of the model, or texts rendered as chat messages.
+    """
+    stated = config.get("modality_config") or {}
+    if "message" in stated:
+        raise ConfigError(
+            "sentence_bert_config.json: modality_config has 'message', so texts are rendered by the chat template "
+            "first, which is not supported; expected 'text' alone"
+        )
+    text = stated.get("text", {})
+    found = (text.get("method", "forward"), text.get("method_output_name", "last_hidden_state"))
+    if found != ("forward", "last_hidden_state"):
+        raise ConfigError(
+            f"sentence_bert_config.json: modality_config takes {found[1]!r} of {found[0]!r} for texts, which is not "
+            "supported; expected 'last_hidden_state' of 'forward'"
+        )
+
+
+def _require_place(position: int, entry: Mapping[str, Any]) -> None:
+    if not is_supported(entry):
+        raise ConfigError(
+            f"modules.json entry {position} is {entry.get('type')!r}, which cannot be put in the graph; "
+            f"supported sentence-transformers modules: {', '.join(SUPPORTED_MODULES)}"
+        )
+    kind = module_kind(entry)
+    if (kind == "Transformer") != (position == 0):
+        raise ConfigError(f"modules.json entry {position} is {kind}; expected one Transformer, in first place")
+
+
+def _follow(kind: str, config: Mapping[str, Any], path: str, value: str, unnamed: str) -> str:
+    """Return the name of a module's result.
+
+    Raises:
+        ConfigError: the module reads something else than the result of the one before it.
+    """
+    reads = config.get("module_input_name") or unnamed
+    if reads != value:
+        raise ConfigError(
+            f"{path}/config.json: {kind} works on {reads!r} and the module before it gives {value!r}; "
+            "expected each module to work on the result of the one before"
+        )
+    return str(config.get("module_output_name") or reads)
+
+
+def _require_end(value: str, pooling: tuple[PoolingType, ...] | None) -> None:
+    expected = (TOKENS,) if pooling is None else (VECTOR, SCORES)
+    if value not in expected:
+        raise ConfigError(
+            f"modules.json: the last module gives {value!r}; expected {' or '.join(map(repr, expected))} "
+            f"{'without' if pooling is None else 'with'} a Pooling module"
+        )
 
 
 def _parse_pooling(config: Mapping[str, Any], path: str) -> tuple[PoolingType, ...]:
@@ -128,31 +195,26 @@ def _parse_pooling(config: Mapping[str, Any], path: str) -> tuple[PoolingType, .
     return tuple(_MODES[name] for name in names)
 
 
-def _parse_step(kind: str, config: Mapping[str, Any], path: str) -> HeadStep:
-    for key in ("module_input_name", "module_output_name"):
-        if config.get(key) not in (None, "sentence_embedding"):
-            raise ConfigError(f"{path}/config.json: {kind} with {key}={config[key]!r} is not supported")
+def _parse_step(kind: str, config: Mapping[str, Any], path: str, *, per_token: bool) -> HeadStep:
     if kind == "Normalize":
         return HeadStep(kind="normalize")
     if kind == "LayerNorm":
         size = _size(config, "dimension", kind, path)
         return HeadStep(kind="layer_norm", path=path, in_features=size, out_features=size)
-    if config.get("use_residual"):
-        raise ConfigError(f"{path}/config.json: Dense with use_residual=true is not supported")
     # sentence-transformers builds Dense with Tanh when the key is absent.
-    function = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    if function not in DENSE_ACTIVATIONS:
-        raise ConfigError(
-            f"{path}/config.json: activation_function {function!r} is not supported; "
-            f"expected one of: {', '.join(DENSE_ACTIVATIONS)}"
-        )
+    function = parse_activation(
+        config.get("activation_function", "torch.nn.modules.activation.Tanh"), f"{path}/config.json"
+    )
+    if per_token and function in ACROSS_FEATURES:
+        raise ConfigError(f"{path}/config.json: {function} on {TOKENS} runs across the texts of a batch")
     return HeadStep(
         kind="dense",
         path=path,
         in_features=_size(config, "in_features", kind, path),
         out_features=_size(config, "out_features", kind, path),
         bias=bool(config.get("bias", True)),
-        activation=DENSE_ACTIVATIONS[function],
+        activation=function,
+        residual=bool(config.get("use_residual")),
     )
 
 

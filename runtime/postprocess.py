@@ -78,11 +78,11 @@ def _token_output(task: Task, spec: PoolingSpec, active: bool) -> str:
     if spec.is_token_level:
         if active == spec.use_activation:
             return "token_embeddings"
-        if spec.steps:
+        if spec.steps or spec.token_steps:
             held = "normalised" if spec.use_activation else "un-normalised"
             raise InputError(f"this bundle holds {held} token vectors only; use pooling_task='token_embed' as it is")
         return "last_hidden_state"
-    if spec.steps and len(spec.pooling) == 1:
+    if spec.projects_tokens:
         return "token_embeddings"
     if spec.steps and task == "token_embed":
         raise InputError(

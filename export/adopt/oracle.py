@@ -17,7 +17,8 @@ from ...poolers.spec import HeadStep, PoolingSpec
 from ...runtime.providers import first_line, load_onnxruntime
 from ...runtime.system import available_cpus
 from ..errors import ParityError, SourceError
-from ..oracle import FUNCTIONS, POOLED, Array
+from ..functions import FUNCTIONS
+from ..oracle import POOLED, Array
 from ..source import Source
 from .weights import step_arrays
 

@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.modules.layer_norm import LayerN
 from pool_export.poolers.errors import ConfigError
 from pool_export.poolers.heads import ACTIVATION_FUNCTIONS, DENSE_FUNCTIONS, Step, calibrate, normalize
 from pool_export.poolers.spec import ACTIVATIONS, HeadStep
-from pool_export.poolers.st_modules import DENSE_ACTIVATIONS
+from pool_export.poolers.st_activations import TORCH_CLASSES, TRANSFORMERS_CLASSES, class_path
 
 DENSE = HeadStep(kind="dense", path="2_Dense", in_features=2, out_features=3)
 WEIGHT = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -28,6 +28,12 @@ def vectors(*shape, seed=0):
     return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+# PytorchGELUTanh is the name of GELUTanh in transformers 4.
+ACTIVATION_PATHS = {class_path(name): name for name in TORCH_CLASSES.values()} | {
+    f"transformers.activations.{kind}": name for kind, name in TRANSFORMERS_CLASSES.items() if kind != "PytorchGELUTanh"
+}
+
+
 def torch_class(path):
     module, name = path.rsplit(".", 1)
     return getattr(importlib.import_module(module), name)
@@ -37,9 +43,9 @@ def torch_class(path):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("path", "name"), DENSE_ACTIVATIONS.items(), ids=DENSE_ACTIVATIONS.values())
+@pytest.mark.parametrize(("path", "name"), ACTIVATION_PATHS.items())
 def test_dense_is_the_librarys(path, name, bias):
-    theirs = Dense(8, 5, bias=bias, activation_function=torch_class(path)())
+    theirs = Dense(8, 5, bias=bias, activation_function=torch_class(path)()).eval()
     ours = Step(
         HeadStep(kind="dense", path="2_Dense", in_features=8, out_features=5, bias=bias, activation=name),
         theirs.state_dict(),
@@ -65,7 +71,7 @@ def test_normalize_is_the_librarys():
 
 
 def test_every_activation_a_dense_config_may_name_has_its_function():
-    assert set(DENSE_FUNCTIONS) == set(DENSE_ACTIVATIONS.values())
+    assert set(DENSE_FUNCTIONS) == {*TORCH_CLASSES.values(), *TRANSFORMERS_CLASSES.values()}
 
 
 # ------------------------------------------------------------------------------------------------- by hand

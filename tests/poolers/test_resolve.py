@@ -14,7 +14,7 @@ from pool_export.poolers.architectures import FAMILY_POOLING, HOOKS
 from pool_export.poolers.errors import ConfigError
 from pool_export.poolers.files import CheckpointFiles
 from pool_export.poolers.pooler_config import PoolerConfig
-from pool_export.poolers.resolve import resolve, resolve_convert
+from pool_export.poolers.resolve import resolve
 
 MEAN = ("Pooling", {"pooling_mode": "mean"})
 NORMALIZE = ("Normalize", {})
@@ -22,104 +22,6 @@ NORMALIZE = ("Normalize", {})
 
 def config(**fields):
     return PoolerConfig.parse(fields)
-
-
-# ------------------------------------------------------------------------------------------ runner, convert
-
-
-@pytest.mark.parametrize(
-    ("architecture", "convert"),
-    [
-        ("LlamaForTextEncoding", "embed"),
-        ("JinaEmbeddingModel", "embed"),
-        ("BertForSequenceClassification", "classify"),
-        ("BertForTokenClassification", "classify"),
-        ("FooClassificationModel", "classify"),
-        ("LlamaForRewardModeling", "reward"),
-        ("Foo2RewardModel", "reward"),
-        ("Qwen2ForRewardModel", "reward"),
-        ("BertModel", "embed"),
-    ],
-)
-def test_a_pooling_architecture_converts_by_its_suffix(checkpoint, architecture, convert):
-    for runner in ("auto", "pooling"):
-        assert resolve_convert(checkpoint(architecture), runner=runner) == convert
-    assert resolve(checkpoint(architecture)).convert == convert
-
-
-@pytest.mark.parametrize(
-    "architecture",
-    [
-        "Qwen3ForCausalLM",
-        "T5ForConditionalGeneration",
-        "InternVLChatModel",
-        "GPT2LMHeadModel",
-        "BertForMaskedLM",
-        "BertForPreTraining",
-        "BertForQuestionAnswering",
-        "BertForMultipleChoice",
-        "BertForNextSentencePrediction",
-    ],
-)
-class TestOtherArchitectures:
-    def test_auto_is_refused_with_the_way_out(self, checkpoint, architecture):
-        with pytest.raises(ConfigError, match=f"{architecture} is not a pooling model by itself; pass --convert embed"):
-            resolve(checkpoint(architecture))
-
-    def test_runner_pooling_makes_an_embedder(self, checkpoint, architecture):
-        assert resolve_convert(checkpoint(architecture), runner="pooling") == "embed"
-
-    def test_a_pooling_module_makes_an_embedder(self, sentence_transformer, architecture):
-        spec = resolve(sentence_transformer([MEAN], architecture))
-        assert (spec.convert, spec.pooling) == ("embed", ("MEAN",))
-
-    def test_an_explicit_convert_wins(self, checkpoint, sentence_transformer, architecture):
-        for convert in ("embed", "classify", "reward"):
-            assert resolve_convert(checkpoint(architecture), convert=convert) == convert
-            assert resolve_convert(sentence_transformer([MEAN], architecture), convert=convert) == convert
-
-
-def test_modules_without_pooling_do_not_make_an_embedder(sentence_transformer):
-    with pytest.raises(ConfigError, match="Qwen3ForCausalLM is not a pooling model by itself"):
-        resolve(sentence_transformer([], "Qwen3ForCausalLM"))
-
-
-def test_a_cross_encoder_made_of_modules_is_no_embedder(checkpoint, sentence_transformer):
-    """Read as one it would answer a vector of one number (UKPLab's reranker layout since 5.4)."""
-    plain = sentence_transformer([MEAN, ("Dense", {"in_features": 32, "out_features": 1})], model_type="bert")
-    modular = dataclasses.replace(plain, st_config={"model_type": "CrossEncoder"})
-    with pytest.raises(ConfigError, match=r"says CrossEncoder and the head is in modules.json \(Transformer, Pooling"):
-        resolve(modular)
-    own_head = dataclasses.replace(checkpoint("BertForSequenceClassification"), st_config=modular.st_config)
-    assert resolve(own_head).convert == "classify"
-
-
-def test_a_classifier_stays_one_beside_a_pooling_module(sentence_transformer):
-    spec = resolve(sentence_transformer([MEAN], "BertForSequenceClassification", model_type="bert"))
-    assert (spec.convert, spec.pooling, spec.sources["pooling"]) == ("classify", ("CLS",), "architecture")
-
-
-@pytest.mark.parametrize(
-    "architecture", ["Wav2Vec2ForAudioClassification", "ViTForImageClassification", "VideoMAEForVideoClassification"]
-)
-@pytest.mark.parametrize("convert", ["auto", "embed", "classify", "reward"])
-def test_what_is_not_about_text_is_refused_whatever_is_asked(checkpoint, architecture, convert):
-    with pytest.raises(ConfigError, match=f"architecture {architecture} has no text pooling use"):
-        resolve(checkpoint(architecture), convert=convert)
-
-
-@pytest.mark.parametrize(
-    "asked", [{"runner": "generate"}, {"convert": "none"}, {"runner": "generate", "convert": "embed"}]
-)
-def test_generation_is_refused(checkpoint, asked):
-    with pytest.raises(ConfigError, match="asks for a generative model; this tool exports pooling models"):
-        resolve(checkpoint("BertModel"), **asked)
-
-
-def test_a_config_without_architectures_is_refused_in_words(checkpoint):
-    with pytest.raises(ConfigError, match=r"\(no architecture in config.json\) is not a pooling model by itself"):
-        resolve(checkpoint(None))
-    assert resolve(checkpoint(None), convert="embed").convert == "embed"
 
 
 # ---------------------------------------------------------------------------------------------- precedence
@@ -177,7 +79,7 @@ CHOICES |= {"returned_token_ids"}
 @pytest.mark.parametrize(
     ("convert", "own"),
     [
-        ("embed", {"steps", "matryoshka_dimensions"}),
+        ("embed", {"steps", "token_steps", "matryoshka_dimensions"}),
         ("classify", {"labels", "pair_format"}),
         ("reward", set()),
     ],
@@ -223,9 +125,32 @@ def test_modernbert_classifies_by_its_own_key_and_embeds_by_its_family(checkpoin
 
 
 def test_a_classifier_pooling_without_counterpart_is_refused_by_key(checkpoint):
-    files = checkpoint("EuroBertForSequenceClassification", model_type="eurobert", classifier_pooling="late")
-    with pytest.raises(ConfigError, match=r"config.json, key 'classifier_pooling': unknown pooling type 'late'"):
-        resolve(files)
+    for architecture, stated in (("ModernBertForSequenceClassification", "late"), ("EuroBertModel", "median")):
+        files = checkpoint(architecture, classifier_pooling=stated)
+        with pytest.raises(
+            ConfigError, match=f"config.json, key 'classifier_pooling': unknown pooling type '{stated}'"
+        ):
+            resolve(files, convert="classify")
+        assert resolve(files, convert="embed").convert == "embed"
+
+
+@pytest.mark.parametrize("stated", [{"classifier_pooling": "late"}, {"clf_pooling": "late"}, {}], ids=str)
+def test_eurobert_averages_the_logits_of_its_tokens(checkpoint, stated):
+    files = checkpoint("EuroBertForSequenceClassification", model_type="eurobert", **stated)
+    spec = resolve(files)
+    assert (spec.pooling, spec.pools_logits, spec.sources["pooling"]) == (("MEAN",), True, "architecture")
+    for asked in ("MEAN", "CLS"):  # a user's pooling is what the head pools, as everywhere
+        spec = resolve(files, pooler_config=config(pooling_type=asked))
+        assert (spec.pooling, spec.pools_logits) == ((asked,), False)
+    assert not resolve(files, convert="embed").pools_logits
+
+
+@pytest.mark.parametrize(("stated", "pooling"), [("bos", "CLS"), ("mean", "MEAN")])
+def test_eurobert_may_pool_its_states(checkpoint, stated, pooling):
+    for key in ("classifier_pooling", "clf_pooling"):
+        files = checkpoint("EuroBertForSequenceClassification", model_type="eurobert", **{key: stated})
+        spec = resolve(files)
+        assert (spec.pooling, spec.pools_logits) == ((pooling,), False)
 
 
 @pytest.mark.parametrize(("stated", "pooling"), [("avg", "MEAN"), ("cls", "CLS"), ("last", "LAST")])
@@ -322,6 +247,85 @@ def test_a_dense_chain_sets_the_width(sentence_transformer):
     assert (spec.hidden_size, spec.embedding_size) == (32, 16)
     assert [step.kind for step in spec.steps] == ["dense", "layer_norm", "dense"]
     assert (spec.sources["steps"], spec.use_activation) == ("sentence_transformers", True)
+
+
+def test_modules_before_pooling_set_the_width_too(sentence_transformer):
+    names = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+    chain = [
+        ("Dense", {"in_features": 32, "out_features": 12, **names}),
+        ("Pooling", {"pooling_mode": ["cls", "mean"]}),
+        ("Dense", {"in_features": 24, "out_features": 8}),
+    ]
+    spec = resolve(sentence_transformer(chain))
+    assert [step.path for step in spec.token_steps] == ["1_Dense"]
+    assert (spec.sources["token_steps"], spec.embedding_size) == ("sentence_transformers", 8)
+    assert not spec.projects_tokens  # the last Dense takes two pooled vectors
+    assert resolve(sentence_transformer(chain[:2])).projects_tokens
+
+
+def test_a_transformer_module_that_gives_no_hidden_states_is_refused(sentence_transformer):
+    text = {"method": "forward", "method_output_name": "pooler_output"}
+    stated = {"modality_config": {"text": text}, "module_output_name": "sentence_embedding"}
+    files = dataclasses.replace(sentence_transformer([NORMALIZE]), transformer_config=stated)
+    with pytest.raises(ConfigError, match="modality_config takes 'pooler_output' of 'forward' for texts"):
+        resolve(files)
+
+
+def cross_encoder(files, **stated):
+    return dataclasses.replace(files, st_config={"model_type": "CrossEncoder", **stated})
+
+
+SCORE = {"module_output_name": "scores"}
+
+
+@pytest.mark.parametrize(
+    ("width", "stated", "activation", "source"),
+    [
+        (1, None, "sigmoid", "convert_default"),
+        (3, None, "identity", "convert_default"),
+        (1, "torch.nn.modules.linear.Identity", "identity", "sentence_transformers"),
+        (3, "torch.nn.modules.activation.Sigmoid", "sigmoid", "sentence_transformers"),
+        (3, "torch.nn.Softmax", "softmax", "sentence_transformers"),
+    ],
+)
+def test_a_cross_encoder_made_of_modules(sentence_transformer, width, stated, activation, source):
+    """The rules are CrossEncoder's own: no softmax that was not saved, and `problem_type` says nothing."""
+    chain = [
+        MEAN,
+        ("Dense", {"in_features": 32, "out_features": 16}),
+        ("LayerNorm", {"dimension": 16}),
+        ("Dense", {"in_features": 16, "out_features": width, **SCORE}),
+    ]
+    spec = resolve(
+        cross_encoder(sentence_transformer(chain, problem_type="multi_label_classification"), activation_fn=stated)
+    )
+    assert (spec.convert, spec.pooling, spec.num_labels) == ("classify", ("MEAN",), width)
+    assert [step.kind for step in spec.steps] == ["dense", "layer_norm", "dense"]
+    assert not spec.has_classifier
+    assert spec.use_activation
+    assert (spec.activation, spec.sources["activation"]) == (activation, source)
+    assert spec.tasks == (("classify", "score") if width == 1 else ("classify",))
+
+
+def test_labels_of_a_cross_encoder_made_of_modules_are_the_configs_where_they_fit(sentence_transformer):
+    chain = [MEAN, ("Dense", {"in_features": 32, "out_features": 2, **SCORE})]
+    named = resolve(cross_encoder(sentence_transformer(chain, id2label={"0": "no", "1": "yes"})))
+    assert (named.labels, named.sources["labels"]) == (("no", "yes"), "architecture")
+    other = resolve(cross_encoder(sentence_transformer(chain, id2label={"0": "a", "1": "b", "2": "c"})))
+    assert (other.labels, other.sources["labels"]) == (("LABEL_0", "LABEL_1"), "convert_default")
+
+
+def test_an_activation_of_a_cross_encoder_without_counterpart_is_refused(sentence_transformer):
+    chain = [MEAN, ("Dense", {"in_features": 32, "out_features": 1, **SCORE})]
+    for path in ("torch.nn.modules.activation.Tanh", "my_code.Softplus2"):
+        with pytest.raises(ConfigError, match=path):
+            resolve(cross_encoder(sentence_transformer(chain), activation_fn=path))
+
+
+def test_a_modular_cross_encoder_is_no_embedder_when_asked(sentence_transformer):
+    chain = [MEAN, ("Dense", {"in_features": 32, "out_features": 1, **SCORE})]
+    with pytest.raises(ConfigError, match=r"ends in 'scores', which convert=embed does not answer"):
+        resolve(cross_encoder(sentence_transformer(chain)), convert="embed")
 
 
 @pytest.mark.parametrize(

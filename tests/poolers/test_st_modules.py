@@ -6,7 +6,14 @@ import pytest
 
 from pool_export.poolers.errors import ConfigError
 from pool_export.poolers.spec import HeadStep
-from pool_export.poolers.st_modules import DENSE_ACTIVATIONS, has_pooling, is_supported, module_kind, parse_chain
+from pool_export.poolers.st_modules import (
+    answers_scores,
+    has_pooling,
+    is_supported,
+    module_kind,
+    parse_chain,
+    require_hidden_states,
+)
 
 OLD = "sentence_transformers.models."
 NEW_PATHS = {
@@ -18,6 +25,8 @@ NEW_PATHS = {
     "Dropout": "sentence_transformers.sentence_transformer.modules.dropout.Dropout",
 }
 DENSE = {"in_features": 32, "out_features": 16}
+TOKENS = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+SCORES = {"module_output_name": "scores"}
 LEGACY_ORDER = [
     ("pooling_mode_cls_token", "CLS"),
     ("pooling_mode_max_tokens", "MAX"),
@@ -191,8 +200,24 @@ def test_every_step_keeps_its_place_folder_and_sizes():
     ("modules", "message"),
     [
         (["Transformer"], "entry 1 is Transformer; expected one Transformer, in first place"),
-        (["Pooling", "Pooling"], "entry 2: Pooling must come once, right after Transformer"),
-        ([("Dense", DENSE), "Pooling"], "entry 2: Pooling must come once, right after Transformer"),
+        (["Pooling", "Pooling"], "entry 2: Pooling must come once, and work on token_embeddings"),
+        (["Pooling", ("Dense", DENSE), "Pooling"], "entry 3: Pooling must come once, and work on token_embeddings"),
+        (
+            [("Dense", DENSE), "Pooling"],
+            "1_Dense/config.json: Dense works on 'sentence_embedding' and the module before it gives 'token",
+        ),
+        (
+            [("Dense", {**DENSE, "module_input_name": "token_embeddings", "module_output_name": "x"}), "Pooling"],
+            "entry 2: Pooling must come once, and work on token_embeddings",
+        ),
+        (
+            ["Pooling", ("Dense", {**DENSE, **SCORES}), "Normalize"],
+            "3_Normalize/config.json: Normalize works on 'sentence_embedding' and the module before it gives 'sc",
+        ),
+        (
+            [("Dense", {**DENSE, **SCORES})],
+            "the last module gives 'scores'; expected 'token_embeddings' without a Pool",
+        ),
     ],
 )
 def test_a_chain_in_another_order_is_refused(modules, message):
@@ -208,8 +233,11 @@ def test_a_chain_that_does_not_begin_with_a_transformer_is_refused():
 @pytest.mark.parametrize(
     "kind",
     [
+        "BoW",
         "CNN",
         "LSTM",
+        "StaticEmbedding",
+        "WordEmbeddings",
         "WordWeights",
         "WeightedLayerPooling",
         "sentence_transformers.base.modules.router.Router",
@@ -234,12 +262,6 @@ def test_static_embeddings_are_named():
 # -------------------------------------------------------------------------------------- Dense and LayerNorm
 
 
-@pytest.mark.parametrize(("path", "name"), DENSE_ACTIVATIONS.items())
-def test_every_dense_activation(path, name):
-    (step,) = chain("Pooling", ("Dense", {**DENSE, "activation_function": path})).steps
-    assert step.activation == name
-
-
 def test_a_dense_layer_has_a_bias_and_tanh_unless_it_says_otherwise():
     (step,) = chain("Pooling", ("Dense", DENSE)).steps
     assert (step.bias, step.activation) == (True, "tanh")
@@ -251,18 +273,23 @@ def test_a_dense_layer_has_a_bias_and_tanh_unless_it_says_otherwise():
         (("Dense", {"out_features": 16}), r"2_Dense/config.json: Dense needs an integer 'in_features', got None"),
         (("Dense", {**DENSE, "out_features": "16"}), "Dense needs an integer 'out_features', got '16'"),
         (
-            ("Dense", {**DENSE, "activation_function": "torch.nn.modules.activation.Mish"}),
-            "activation.Mish' is not sup",
+            ("Dense", {**DENSE, "activation_function": "torch.nn.modules.activation.PReLU"}),
+            r"2_Dense/config.json: activation_function 'torch.nn.modules.activation.PReLU' is not supported",
         ),
         (("Dense", {**DENSE, "activation_function": ["tanh"]}), r"activation_function .* is not supported"),
-        (("Dense", {**DENSE, "activation_function": None}), r"activation_function 'None' is not supported"),
-        (("Dense", {**DENSE, "use_residual": True}), "Dense with use_residual=true is not supported"),
-        (("Dense", {**DENSE, "module_input_name": "token_embeddings"}), "module_input_name='token_embeddings' is not"),
-        (("Dense", {**DENSE, "module_output_name": "other"}), "Dense with module_output_name='other' is not supported"),
+        (("Dense", {**DENSE, "activation_function": None}), r"activation_function None is not supported"),
+        (
+            ("Dense", {**DENSE, "module_input_name": "token_embeddings"}),
+            "2_Dense/config.json: Dense works on 'token_embeddings' and the module before it gives 'sentence_emb",
+        ),
+        (
+            ("Dense", {**DENSE, "module_output_name": "other"}),
+            "the last module gives 'other'; expected 'sentence_embedding' or 'scores' with a Pooling module",
+        ),
         (("LayerNorm", {}), r"2_LayerNorm/config.json: LayerNorm needs an integer 'dimension', got None"),
         (
             ("Normalize", {"module_input_name": "token_embeddings"}),
-            "Normalize with module_input_name='token_embeddings'",
+            "Normalize works on 'token_embeddings' and the module before it gives 'sentence_emb",
         ),
     ],
 )
@@ -276,6 +303,81 @@ def test_the_usual_names_of_input_and_output_are_accepted():
     assert chain("Pooling", ("Dense", {**DENSE, **names}), ("Normalize", names)) == chain(
         "Pooling", ("Dense", DENSE), "Normalize"
     )
+
+
+def test_modules_before_pooling_work_on_every_token():
+    parsed = chain(("Dense", {**DENSE, **TOKENS}), ("Normalize", TOKENS), "Pooling", ("Dense", DENSE))
+    assert [step.kind for step in parsed.token_steps] == ["dense", "normalize"]
+    assert [(step.kind, step.path) for step in parsed.steps] == [("dense", "4_Dense")]
+    assert not parsed.normalize
+
+
+def test_a_value_may_change_its_name_on_the_way():
+    there = ("Dense", {**DENSE, "module_output_name": "hidden"})
+    back = ("Dense", {**DENSE, "module_input_name": "hidden", "module_output_name": "sentence_embedding"})
+    assert chain("Pooling", there, back) == chain("Pooling", ("Dense", DENSE), ("Dense", DENSE))
+
+
+def test_a_cross_encoder_ends_in_scores():
+    parsed = chain("Pooling", ("Dense", DENSE), ("LayerNorm", {"dimension": 16}), ("Dense", {**DENSE, **SCORES}))
+    assert ([step.kind for step in parsed.steps], parsed.scores) == (["dense", "layer_norm", "dense"], True)
+    assert not chain("Pooling", ("Dense", DENSE)).scores
+
+
+@pytest.mark.parametrize(
+    ("modules", "found"),
+    [
+        ([("Pooling", {}), ("Dense", {**DENSE, **SCORES})], True),
+        ([("Pooling", {}), ("Dense", {**DENSE, **SCORES}), ("Dropout", {})], True),
+        ([("Pooling", {}), ("Dense", DENSE)], False),
+        ([("Pooling", {})], False),
+        ([], False),
+    ],
+)
+def test_scores_are_what_the_last_dense_gives(modules, found):
+    rows = [{"path": str(index), "type": OLD + kind} for index, (kind, _) in enumerate(modules)]
+    configs = {str(index): config for index, (_, config) in enumerate(modules)}
+    assert answers_scores(rows, configs) is found
+    assert answers_scores(None, {}) is False
+
+
+def test_a_residual_is_kept():
+    assert chain("Pooling", ("Dense", {**DENSE, "use_residual": True})).steps[0].residual
+    assert not chain("Pooling", ("Dense", DENSE)).steps[0].residual
+
+
+@pytest.mark.parametrize("name", ["Softmax", "Softmin", "LogSoftmax"])
+def test_a_function_across_features_is_one_across_texts_on_tokens(name):
+    """PyTorch picks the axis by the number of axes: of token vectors it is the batch."""
+    dense = {**DENSE, "activation_function": f"torch.nn.modules.activation.{name}"}
+    assert chain("Pooling", ("Dense", dense)).steps
+    with pytest.raises(ConfigError, match=r"1_Dense/config.json: .* on token_embeddings runs across the texts"):
+        chain(("Dense", {**dense, **TOKENS}), "Pooling")
+
+
+FORWARD = {"method": "forward", "method_output_name": "last_hidden_state"}
+
+
+def test_hidden_states_of_plain_text_are_what_a_chain_takes():
+    require_hidden_states({})
+    require_hidden_states({"max_seq_length": 128, "do_lower_case": True})
+    require_hidden_states({"modality_config": {"text": FORWARD}, "module_output_name": "token_embeddings"})
+
+
+@pytest.mark.parametrize(
+    ("modality", "message"),
+    [
+        ({"text": {**FORWARD, "method_output_name": "pooler_output"}}, "takes 'pooler_output' of 'forward' for texts"),
+        (
+            {"text": {**FORWARD, "method": "get_text_features"}},
+            "takes .* of 'get_text_features' for",
+        ),
+        ({"text": FORWARD, "message": FORWARD}, "has 'message', so texts are rendered by the chat template first"),
+    ],
+)
+def test_another_start_of_the_chain_is_refused(modality, message):
+    with pytest.raises(ConfigError, match=f"sentence_bert_config.json: modality_config {message}"):
+        require_hidden_states({"modality_config": modality})
 
 
 def test_parsing_leaves_its_input_alone():
