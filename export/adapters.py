@@ -17,6 +17,7 @@ from ..poolers.pooler import Pooler
 from ..poolers.spec import HeadStep, PoolingSpec
 from .classifiers import find_classifier
 from .errors import ExportError, SourceError
+from .language_head import token_classifier
 from .source import Source
 
 
@@ -92,7 +93,8 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
         pooler = Pooler(spec, [Step(step, step_weights(source, step)) for step in spec.steps])
         backbone = model
     else:
-        pooler = Pooler(spec, classifier=find_classifier(model))
+        is_made = spec.classifier_method is not None
+        pooler = Pooler(spec, classifier=token_classifier(model, spec) if is_made else find_classifier(model))
         backbone = cast(PreTrainedModel, model.base_model)
     return AdaptedModel(backbone, pooler).eval()
 

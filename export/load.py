@@ -11,6 +11,7 @@ from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
     AutoModelForTokenClassification,
@@ -119,6 +120,8 @@ def _loader(source: Source, config: PretrainedConfig, spec: PoolingSpec) -> Any:
     if spec.num_labels is None:
         # T5 and kin are pooled at their encoder; AutoModel would build the decoder too.
         return AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+    if spec.classifier_method is not None:
+        return AutoModelForCausalLM  # whatever the (overridden) architecture is called, the weights are a causal LM's
     if architecture.endswith("ForTokenClassification"):
         import transformers
 

@@ -112,6 +112,8 @@ class Reference:
         return {"logits": logits, "probs": FUNCTIONS[spec.activation](calibrated)}
 
     def _labels(self, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
+        if self.spec.classifier_method is not None:
+            return self._token_logits(ids, type_ids)
         if self._is_native():
             with torch.no_grad(), quiet():
                 return _numpy(self.model(**self._inputs(self.model.base_model, ids, type_ids)).logits[0])
@@ -121,6 +123,15 @@ class Reference:
             rows = torch.from_numpy(np.atleast_2d(pooled).astype(np.float32))
             values = _numpy(find_classifier(self.model)(rows))
         return values if self.spec.is_token_level else values[0]
+
+    def _token_logits(self, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
+        """The language model's own logits over the whole vocabulary, of which the chosen tokens' are kept."""
+        with torch.no_grad(), quiet():
+            logits = self.model(**self._inputs(self.model.base_model, ids, type_ids)).logits[0]
+        values = _numpy(logits[:, list(self.spec.classifier_token_ids)])
+        if self.spec.classifier_method == "from_2_way_softmax":
+            values = values[:, 1:] - values[:, :1]
+        return values if self.spec.is_token_level else values[-1]
 
     def _is_native(self) -> bool:
         """Whether the class's own forward pools as the head does.

@@ -79,9 +79,15 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
             shutil.copyfile(source.model_folder / name, folder / name)
 
 
-def write_config(folder: Path, source: Source) -> None:
+def write_config(folder: Path, source: Source, spec: PoolingSpec) -> None:
     """Write ``config.json`` as the graph was made from it, overrides included."""
-    _write_json(folder / "config.json", dict(source.files.config))
+    config = dict(source.files.config)
+    if spec.classifier_method is not None:
+        # Hosts that know nothing of the method still count the labels right (transformers' default is two).
+        config["id2label"] = {str(index): label for index, label in enumerate(spec.labels)}
+        config["label2id"] = {label: index for index, label in enumerate(spec.labels)}
+        config["num_labels"] = spec.num_labels
+    _write_json(folder / "config.json", config)
 
 
 def write_sentence_transformers(folder: Path, source: Source, spec: PoolingSpec, policy: TokenizerPolicy) -> None:

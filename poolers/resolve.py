@@ -23,6 +23,7 @@ from .limits import hidden_size
 from .pooler_config import PoolerConfig
 from .spec import Convert, PoolingSpec, PoolingType, Runner, Source, parse_pooling_type
 from .st_modules import ModuleChain, parse_chain
+from .token_classifier import TokenRows, token_rows, without_logit_score
 from .validate import validate
 
 _NO_CHAIN = ModuleChain(transformer_path="", pooling=None, steps=(), normalize=False)
@@ -43,7 +44,7 @@ def resolve(
     """
     user = pooler_config or PoolerConfig()
     convert = resolve_convert(files, convert=convert, runner=runner)
-    chain = parse_chain(files.modules, files.module_configs) if files.modules else _NO_CHAIN
+    chain = parse_chain(without_logit_score(files.modules), files.module_configs) if files.modules else _NO_CHAIN
     if convert != "embed":
         chain = _NO_CHAIN  # what follows is about sentence embeddings
     hook = _hook(files, convert)
@@ -173,26 +174,41 @@ def _embed_fields(files: CheckpointFiles, chain: ModuleChain, width: int, source
 
 
 def _label_fields(files: CheckpointFiles, convert: Convert, sources: dict[str, Source]) -> dict[str, Any]:
+    rows = token_rows(files)
     if convert == "reward":
         fields: dict[str, Any] = {"activation": _pick(sources, "activation", default="identity")}
         row = match_suffix(files.architecture)
-        has_head = row is not None and row[1] in ("classify", "reward")
+        has_head = rows is not None or (row is not None and row[1] in ("classify", "reward"))
         # Without a head in the checkpoint the hidden states are the answer.
-        return fields | _labels(files, convert, sources) if has_head else fields
-    fields = _labels(files, convert, sources)
+        return fields | _labels(files, convert, rows, sources) if has_head else fields
+    fields = _labels(files, convert, rows, sources)
     fields["activation"], sources["activation"] = classification_activation(files, fields["num_labels"])
-    # vLLM's `use_sep_token`, called `use_pad_token` before: whether two texts are encoded as a pair.
-    is_pair = files.config.get("use_sep_token", files.config.get("use_pad_token", True))
+    # vLLM's `use_sep_token`, called `use_pad_token` before: whether two texts are encoded as a pair. A language
+    # model has no separator: its rows are read after one running text.
+    is_joined = rows is not None and rows.source == "architecture"
+    is_pair = files.config.get("use_sep_token", files.config.get("use_pad_token", not is_joined))
     fields["pair_format"] = _pick(sources, "pair_format", architecture=None if is_pair else "concat", default="pair")
     return fields
 
 
-def _labels(files: CheckpointFiles, convert: Convert, sources: dict[str, Source]) -> dict[str, Any]:
-    count = _hook(files, convert).get("num_labels")
+def _labels(
+    files: CheckpointFiles, convert: Convert, rows: TokenRows | None, sources: dict[str, Source]
+) -> dict[str, Any]:
+    count = _hook(files, convert).get("num_labels") if rows is None else rows.num_labels
     config = files.config if count is None else {**files.config, "num_labels": count}
     names = label_names(config)
+    if rows is not None and len(names) == len(rows.tokens) and len(files.config.get("id2label") or ()) != len(names):
+        names = rows.tokens  # a row's label is its token, unless the config names it otherwise
     is_stated = bool(config.get("id2label") or config.get("num_labels"))
-    return {
+    fields: dict[str, Any] = {
         "num_labels": len(names),
         "labels": _pick(sources, "labels", architecture=names if is_stated else None, default=names),
     }
+    if rows is not None:
+        fields |= {
+            "classifier_method": rows.method,
+            "classifier_tokens": rows.tokens,
+            "classifier_token_ids": rows.ids,
+        }
+        sources.update(dict.fromkeys(("classifier_method", "classifier_tokens"), rows.source))
+    return fields
