@@ -11,10 +11,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from ..poolers.architectures import OFFSET_POSITION_FAMILIES, TRIGRAM_FAMILIES, UNEXPORTABLE
+from ..poolers.architectures import (
+    OFFSET_POSITION_FAMILIES,
+    TRIGRAM_FAMILIES,
+    UNEXPORTABLE,
+    is_bidirectional,
+)
 from ..poolers.heads import Step
 from ..poolers.pooler import Pooler
 from ..poolers.spec import HeadStep, PoolingSpec
+from .bidirectional import require_bidirectional
 from .classifiers import find_classifier
 from .errors import ExportError, SourceError
 from .language_head import token_classifier
@@ -96,6 +102,8 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
         is_made = spec.classifier_method is not None
         pooler = Pooler(spec, classifier=token_classifier(model, spec) if is_made else find_classifier(model))
         backbone = cast(PreTrainedModel, model.base_model)
+    if is_bidirectional(source.files.architecture, source.files.config):
+        require_bidirectional(backbone)
     return AdaptedModel(backbone, pooler).eval()
 
 

@@ -21,7 +21,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ..poolers.architectures import SAME_MODEL_TYPES, is_bidirectional
 from ..poolers.spec import PoolingSpec
+from .bidirectional import set_bidirectional
 from .errors import SourceError
 from .quiet import quiet
 from .request import ExportRequest
@@ -40,6 +42,8 @@ def load_model(source: Source, request: ExportRequest, spec: PoolingSpec) -> Pre
     """
     with quiet():
         config = load_config(source, request)
+        if is_bidirectional(source.files.architecture, source.files.config):
+            set_bidirectional(config)
         loader = _loader(source, config, spec)
         try:
             model, info = loader.from_pretrained(
@@ -65,10 +69,13 @@ def load_config(source: Source, request: ExportRequest) -> PretrainedConfig:
         SourceError: transformers does not know the model type.
     """
     overrides = request.hf_overrides or {}
+    same = SAME_MODEL_TYPES.get(source.files.model_type)
     try:
-        if "model_type" in overrides:
-            fields = {key: value for key, value in source.files.config.items() if key != "model_type"}
-            return AutoConfig.for_model(overrides["model_type"], **fields)
+        if "model_type" in overrides or same is not None:
+            # Known here: the repo's own code is not needed, and the one for transformers 4 would stay causal in 5.
+            left_out = ("model_type",) if same is None else ("model_type", "auto_map")
+            fields = {key: value for key, value in source.files.config.items() if key not in left_out}
+            return AutoConfig.for_model(same or overrides["model_type"], **fields)
         config: PretrainedConfig = AutoConfig.from_pretrained(
             source.model_folder, trust_remote_code=request.trust_remote_code
         )

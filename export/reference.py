@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from ..poolers.architectures import FAMILY_POOLING
+from ..poolers.architectures import FAMILY_POOLING, is_bidirectional
 from ..poolers.spec import HeadStep, PoolingSpec, PoolingType
 from .adapters import input_names, step_weights
+from .bidirectional import explicit_mask
 from .classifiers import find_classifier
 from .quiet import quiet
 from .source import Source
@@ -149,11 +151,15 @@ class Reference:
         with torch.no_grad(), quiet():
             return _numpy(backbone(**self._inputs(backbone, ids, type_ids)).last_hidden_state[0])
 
-    def _inputs(
-        self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int]
-    ) -> dict[str, torch.Tensor]:
-        rows = {"input_ids": torch.tensor([list(ids)]), "token_type_ids": torch.tensor([list(type_ids)])}
+    def _inputs(self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int]) -> dict[str, Any]:
+        rows: dict[str, Any] = {
+            "input_ids": torch.tensor([list(ids)]),
+            "token_type_ids": torch.tensor([list(type_ids)]),
+        }
         rows["attention_mask"] = torch.ones_like(rows["input_ids"])
+        if is_bidirectional(self.source.files.architecture, self.source.files.config):
+            # Spelt out pair by pair: nothing is left to how a model reads its config.
+            rows["attention_mask"] = explicit_mask(self.model.config, len(ids))
         return {name: rows[name] for name in input_names(backbone)}  # type: ignore[arg-type]
 
     def _project(self, vectors: Array) -> Array:

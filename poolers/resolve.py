@@ -65,7 +65,7 @@ def resolve(
             default=convert != "reward",
         ),
         "logit_mean": _pick(sources, "logit_mean", user=_user_mean(user), architecture=logit_mean),
-        "logit_sigma": _pick(sources, "logit_sigma", user=user.logit_sigma),
+        "logit_sigma": _pick(sources, "logit_sigma", user=user.logit_sigma, architecture=_temperature(files, convert)),
         "step_tag_id": _pick(sources, "step_tag_id", user=user.step_tag_id, architecture=step_tag_id),
         "returned_token_ids": _pick(sources, "returned_token_ids", user=user.returned_token_ids),
         "dimensions": _pick(sources, "dimensions", user=user.dimensions),
@@ -82,6 +82,13 @@ def resolve(
 def _hook(files: CheckpointFiles, convert: Convert) -> dict[str, Any]:
     """Return what the class says about its head; an embedding leaves that head out."""
     return {} if convert == "embed" else HOOKS.get(files.architecture, {})
+
+
+def _temperature(files: CheckpointFiles, convert: Convert) -> float | None:
+    """NVIDIA's bidirectional Llama rerankers divide their logits by a number of their config."""
+    value: Any = files.config.get("temperature")
+    applies = convert == "classify" and files.architecture == "LlamaBidirectionalForSequenceClassification"
+    return float(value) if applies and value not in (None, 1) else None
 
 
 def _pick(
