@@ -24,6 +24,7 @@ from .bidirectional import require_bidirectional
 from .classifiers import find_classifier
 from .errors import ExportError, SourceError
 from .language_head import token_classifier
+from .own_code import is_own_code, require_own_forward
 from .source import Source
 
 
@@ -100,11 +101,25 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
         backbone = model
     else:
         is_made = spec.classifier_method is not None
-        pooler = Pooler(spec, classifier=token_classifier(model, spec) if is_made else find_classifier(model))
+        classifier = token_classifier(model, spec) if is_made else find_classifier(model)
+        _require_width(model, classifier, spec)
+        if is_own_code(model) and not is_made:
+            require_own_forward(model, classifier)
+        pooler = Pooler(spec, classifier=classifier)
         backbone = cast(PreTrainedModel, model.base_model)
     if is_bidirectional(source.files.architecture, source.files.config):
         require_bidirectional(backbone)
     return AdaptedModel(backbone, pooler).eval()
+
+
+def _require_width(model: PreTrainedModel, classifier: nn.Module, spec: PoolingSpec) -> None:
+    with torch.no_grad():
+        width = int(classifier(torch.zeros(1, spec.hidden_size * len(spec.pooling))).shape[-1])
+    if width != spec.num_labels:
+        raise ExportError(
+            f"{type(model).__name__}: its head answers {width} number(s), config.json says {spec.num_labels} label(s); "
+            f"""pass --hf-overrides '{{"num_labels": {width}}}'"""
+        )
 
 
 def _refuse(config: PretrainedConfig) -> None:

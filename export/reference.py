@@ -22,6 +22,7 @@ from .bidirectional import explicit_mask
 from .classifiers import find_classifier
 from .quiet import quiet
 from .source import Source
+from .value_heads import ValueModel, value_head_tensors
 
 Array = np.ndarray
 
@@ -79,6 +80,7 @@ class Reference:
     model: PreTrainedModel
     spec: PoolingSpec
     _weights: dict[str, dict[str, Array]] = field(default_factory=dict)
+    _layers: list[dict[str, Array]] = field(default_factory=list)
 
     def outputs(self, ids: Sequence[int], type_ids: Sequence[int]) -> dict[str, Array]:
         """Compute one text's outputs.
@@ -121,6 +123,8 @@ class Reference:
                 return _numpy(self.model(**self._inputs(self.model.base_model, ids, type_ids)).logits[0])
         states = self._hidden(self.model.base_model, ids, type_ids)
         pooled = np.concatenate([POOLED[kind](states) for kind in self.spec.pooling], axis=-1)
+        if isinstance(self.model, ValueModel):
+            return self._value(pooled)
         with torch.no_grad():
             rows = torch.from_numpy(np.atleast_2d(pooled).astype(np.float32))
             values = _numpy(find_classifier(self.model)(rows))
@@ -135,6 +139,16 @@ class Reference:
             values = values[:, 1:] - values[:, :1]
         return values if self.spec.is_token_level else values[-1]
 
+    def _value(self, vectors: Array) -> Array:
+        """A value head from the checkpoint's tensors: Linear layers, a ReLU between two."""
+        if not self._layers:
+            found = value_head_tensors(self.source.model_folder, self.source.files.architecture)
+            self._layers.extend({name: _numpy(value) for name, value in tensors.items()} for tensors in found)
+        for index, layer in enumerate(self._layers):
+            vectors = np.maximum(vectors, 0.0) if index else vectors
+            vectors = vectors @ layer["weight"].T + layer.get("bias", np.zeros(1))
+        return vectors
+
     def _is_native(self) -> bool:
         """Whether the class's own forward pools as the head does.
 
@@ -142,6 +156,8 @@ class Reference:
         where a text ends in it (tokenizers that append it as end of text), so they are composed.
         """
         family = self.source.files.model_type
+        if isinstance(self.model, ValueModel):
+            return False
         if type(self.model).__name__.endswith("ForTokenClassification"):
             return self.spec.pooling == ("ALL",)
         native = str(self.source.files.config.get("classifier_pooling") or FAMILY_POOLING.get(family, "")).upper()

@@ -62,6 +62,8 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
             raise
         except Exception as error:  # the Rust half has no class of its own for a full disk
             raise ExportError(f"{source.id}: the tokenizer cannot be written: {error}") from error
+    for code in folder.glob("*.py"):
+        code.unlink()  # a tokenizer of the repo's own writes its code beside it; a bundle runs none
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise SourceError(f"{source.id}: {type(tokenizer).__name__} did not write tokenizer.json")
@@ -73,6 +75,7 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
     config_path = folder / "tokenizer_config.json"
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config["model_max_length"] = max_length
+    config.pop("auto_map", None)
     _write_json(config_path, config)
     for name in _VOCABULARY_FILES:
         if (source.model_folder / name).is_file() and not (folder / name).exists():
@@ -81,7 +84,7 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
 
 def write_config(folder: Path, source: Source, spec: PoolingSpec) -> None:
     """Write ``config.json`` as the graph was made from it, overrides included."""
-    config = dict(source.files.config)
+    config = {key: value for key, value in source.files.config.items() if key != "auto_map"}  # code that stays behind
     if spec.classifier_method is not None:
         # Hosts that know nothing of the method still count the labels right (transformers' default is two).
         config["id2label"] = {str(index): label for index, label in enumerate(spec.labels)}

@@ -148,8 +148,11 @@ SAME_MODEL_TYPES: dict[str, str] = {"llama_bidirec": "llama"}
 # What the head of a class sets where the user did not.
 HOOKS: dict[str, dict[str, Any]] = {
     "JambaForSequenceClassification": {"use_activation": False},
-    "Qwen2ForRewardModel": {"use_activation": False},
-    "Qwen2ForProcessRewardModel": {"pooling_type": "STEP", "step_tag_id": 151651},
+    "EurusRewardModel": {"num_labels": 1},
+    "InternLM2ForRewardModel": {"num_labels": 1},
+    "LlamaRewardModel": {"num_labels": 1},
+    "Qwen2ForRewardModel": {"use_activation": False, "num_labels": 1},
+    "Qwen2ForProcessRewardModel": {"pooling_type": "STEP", "step_tag_id": 151651, "num_labels": 2},
     "JinaVLForRanking": {"num_labels": 1, "logit_mean": 2.65},
 }
 
