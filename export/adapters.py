@@ -11,12 +11,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from ..poolers.architectures import OFFSET_POSITION_FAMILIES, TRIGRAM_FAMILIES, UNEXPORTABLE
+from ..poolers.architectures import (
+    OFFSET_POSITION_FAMILIES,
+    TRIGRAM_FAMILIES,
+    UNEXPORTABLE,
+    is_bidirectional,
+)
 from ..poolers.heads import Step
 from ..poolers.pooler import Pooler
 from ..poolers.spec import HeadStep, PoolingSpec
+from .bidirectional import require_bidirectional
 from .classifiers import find_classifier
 from .errors import ExportError, SourceError
+from .language_head import token_classifier
+from .own_code import is_own_code, require_own_forward
 from .source import STEP_WEIGHTS, Source
 
 
@@ -95,9 +103,26 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
         pooler = Pooler(spec, steps, token_steps=token_steps)
         backbone = model
     else:
-        pooler = Pooler(spec, classifier=find_classifier(model))
+        is_made = spec.classifier_method is not None
+        classifier = token_classifier(model, spec) if is_made else find_classifier(model)
+        _require_width(model, classifier, spec)
+        if is_own_code(model) and not is_made:
+            require_own_forward(model, classifier)
+        pooler = Pooler(spec, classifier=classifier)
         backbone = cast(PreTrainedModel, model.base_model)
+    if is_bidirectional(source.files.architecture, source.files.config):
+        require_bidirectional(backbone)
     return AdaptedModel(backbone, pooler).eval()
+
+
+def _require_width(model: PreTrainedModel, classifier: nn.Module, spec: PoolingSpec) -> None:
+    with torch.no_grad():
+        width = int(classifier(torch.zeros(1, spec.hidden_size * len(spec.pooling))).shape[-1])
+    if width != spec.num_labels:
+        raise ExportError(
+            f"{type(model).__name__}: its head answers {width} number(s), config.json says {spec.num_labels} label(s); "
+            f"""pass --hf-overrides '{{"num_labels": {width}}}'"""
+        )
 
 
 def _refuse(config: PretrainedConfig) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .errors import ExportError
+from .value_heads import LINEAR_HEADS
 
 
 class _AsFirstToken(nn.Module):
@@ -38,6 +39,15 @@ def _child(owner: nn.Module, name: str, kind: type[nn.Module] = nn.Module) -> nn
 def _score(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
     """Decoders: ``score``."""
     return _child(model, "score")
+
+
+def _value_head(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
+    """Reward models: a Linear named ``v_head`` (InternLM2) or one of its kin, or in its ``summary`` (trl)."""
+    for name in LINEAR_HEADS:
+        head = _child(model, name)
+        if head is not None:
+            return head if isinstance(head, nn.Linear) else _child(head, "summary", nn.Linear)
+    return None
 
 
 def _per_token(model: PreTrainedModel, base: nn.Module) -> nn.Module | None:
@@ -112,6 +122,7 @@ def _lone_classifier(model: PreTrainedModel, base: nn.Module) -> nn.Module | Non
 
 RECIPES: tuple[Callable[[PreTrainedModel, nn.Module], nn.Module | None], ...] = (
     _score,
+    _value_head,
     _per_token,
     _pre_classifier,
     _prediction_head,

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import normalizers
 from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
     AutoModelForTokenClassification,
@@ -20,11 +22,15 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ..poolers.architectures import SAME_MODEL_TYPES, is_bidirectional, match_suffix
 from ..poolers.spec import PoolingSpec
+from .bidirectional import set_bidirectional
 from .errors import SourceError
+from .own_code import is_own_code, own_loader
 from .quiet import quiet
 from .request import ExportRequest
 from .source import Source
+from .value_heads import LINEAR_HEADS, Tensors, ValueModel, value_head, value_head_tensors
 
 # Attention code with soft-capping has no SDPA form in the exporter.
 _EAGER_FAMILIES = frozenset({"gemma2"})
@@ -39,7 +45,10 @@ def load_model(source: Source, request: ExportRequest, spec: PoolingSpec) -> Pre
     """
     with quiet():
         config = load_config(source, request)
-        loader = _loader(source, config, spec)
+        if is_bidirectional(source.files.architecture, source.files.config):
+            set_bidirectional(config)
+        head = _native_head(source, request, spec)
+        loader = AutoModel if head else _loader(source, request, config, spec)
         try:
             model, info = loader.from_pretrained(
                 source.model_folder,
@@ -54,7 +63,45 @@ def load_model(source: Source, request: ExportRequest, spec: PoolingSpec) -> Pre
             raise SourceError(f"{source.id} cannot be loaded: {_reason(error)}") from error
     _refuse_random_weights(source, spec, info)
     _disable_cache(model.config)
+    if spec.num_labels is None:
+        _refuse_lost_head(source, spec, info)
+        row = match_suffix(type(model).__name__)
+        is_headed = row is not None and row[1] != "embed"
+        model = model.base_model if is_own_code(model) and is_headed else model
+    elif head:
+        model = ValueModel(model, value_head(head))
     return model.eval()  # type: ignore[no-any-return]
+
+
+def _native_head(source: Source, request: ExportRequest, spec: PoolingSpec) -> list[Tensors]:
+    """Read a value head that no class of transformers has, unless the checkpoint's own code may build it.
+
+    Raises:
+        SourceError: only that code knows the head.
+    """
+    architecture = source.files.architecture
+    has_code = own_loader(source.files) is not None
+    is_known = hasattr(transformers, architecture) or spec.num_labels is None or spec.classifier_method is not None
+    if is_known or (has_code and request.trust_remote_code):
+        return []
+    tensors = value_head_tensors(source.model_folder, architecture)
+    if has_code and not tensors:
+        raise SourceError(
+            f"{source.id}: {architecture} is Python code of the checkpoint's own, which is not run unless you read it "
+            "and pass --trust-remote-code"
+        )
+    return tensors
+
+
+def _refuse_lost_head(source: Source, spec: PoolingSpec, info: Mapping[str, Any]) -> None:
+    """Refuse to answer hidden states as rewards beside a value head that nobody reads."""
+    lost = sorted(key for key in info["unexpected_keys"] if key.split(".", 1)[0] in LINEAR_HEADS)
+    if spec.convert == "reward" and lost:
+        named = source.files.architecture.replace("ForCausalLM", "") + "ForRewardModel"
+        raise SourceError(
+            f"{source.id} holds a value head ({', '.join(lost)}) that {source.files.architecture} does not read; "
+            f"""pass --hf-overrides '{{"architectures": ["{named}"], "num_labels": 1}}'"""
+        )
 
 
 def load_config(source: Source, request: ExportRequest) -> PretrainedConfig:
@@ -64,10 +111,13 @@ def load_config(source: Source, request: ExportRequest) -> PretrainedConfig:
         SourceError: transformers does not know the model type.
     """
     overrides = request.hf_overrides or {}
+    same = SAME_MODEL_TYPES.get(source.files.model_type)
     try:
-        if "model_type" in overrides:
-            fields = {key: value for key, value in source.files.config.items() if key != "model_type"}
-            return AutoConfig.for_model(overrides["model_type"], **fields)
+        if "model_type" in overrides or same is not None:
+            # Known here: the repo's own code is not needed, and the one for transformers 4 would stay causal in 5.
+            left_out = ("model_type",) if same is None else ("model_type", "auto_map")
+            fields = {key: value for key, value in source.files.config.items() if key not in left_out}
+            return AutoConfig.for_model(same or overrides["model_type"], **fields)
         config: PretrainedConfig = AutoConfig.from_pretrained(
             source.model_folder, trust_remote_code=request.trust_remote_code
         )
@@ -99,7 +149,16 @@ def load_tokenizer(source: Source, request: ExportRequest) -> PreTrainedTokenize
         )
     if source.lower_case:
         _lower_case(tokenizer)
+    if not request.trust_remote_code:
+        _end_texts(source, tokenizer)
     return tokenizer
+
+
+def _end_texts(source: Source, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Append the end of text where a tokenizer of the repo's own would (gte-Qwen2); transformers' class does not."""
+    config = source.files.tokenizer_config
+    if (config.get("auto_map") or {}).get("AutoTokenizer") and config.get("add_eos_token") is True:
+        tokenizer.add_eos_token = True
 
 
 def _is_vocabulary(name: str) -> bool:
@@ -114,14 +173,17 @@ def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
     backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
 
 
-def _loader(source: Source, config: PretrainedConfig, spec: PoolingSpec) -> Any:
+def _loader(source: Source, request: ExportRequest, config: PretrainedConfig, spec: PoolingSpec) -> Any:
     architecture = source.files.architecture
+    own = own_loader(source.files) if request.trust_remote_code else None
+    if own is not None and spec.classifier_method is None:
+        return own
     if not spec.has_classifier:
         # T5 and kin are pooled at their encoder; AutoModel would build the decoder too.
         return AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+    if spec.classifier_method is not None:
+        return AutoModelForCausalLM  # whatever the (overridden) architecture is called, the weights are a causal LM's
     if architecture.endswith("ForTokenClassification"):
-        import transformers
-
         # T5's encoder classifier is not in every auto mapping; the name in config.json is exact.
         return getattr(transformers, architecture, AutoModelForTokenClassification)
     return AutoModelForSequenceClassification

@@ -21,6 +21,7 @@ from .adapters import adapt
 from .assemble import assemble, graph_metadata, write_manifest
 from .card import write_card
 from .errors import ExportError
+from .language_head import with_token_ids
 from .load import load_model, load_tokenizer
 from .reference import Reference
 from .reporting import ExportResult, Reporter, SilentReporter, default_output
@@ -64,6 +65,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
     limit = max_length(source.files, request.max_model_len)
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
+        spec = with_token_ids(spec, tokenizer)
         model = load_model(source, request, spec)
     with show.step("Tracing the graph"):
         program = trace(adapt(source, model, spec), max_length=limit, opset=request.opset)
@@ -71,7 +73,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
     with staged(target, request.force) as folder:
         with show.step("Writing the bundle"):
             write_tokenizer(folder, source, tokenizer, limit)
-            write_config(folder, source)
+            write_config(folder, source, spec)
             write_sentence_transformers(folder, source, spec, policy)
             manifest = _write_graph(folder, source, spec, policy, program)
         manifest, report = _verify(folder, manifest, Reference(source, model, spec), tokenizer, request, show)

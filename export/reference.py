@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from ..poolers.architectures import FAMILY_POOLING
+from ..poolers.architectures import FAMILY_POOLING, is_bidirectional
 from ..poolers.spec import HeadStep, PoolingSpec
 from .adapters import input_names, step_weights
+from .bidirectional import explicit_mask
 from .classifiers import find_classifier
 from .functions import FUNCTIONS, unit
 from .oracle import POOLED, Array
 from .quiet import quiet
 from .source import Source
+from .value_heads import ValueModel, value_head_tensors
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Reference:
     model: PreTrainedModel
     spec: PoolingSpec
     _weights: dict[str, dict[str, Array]] = field(default_factory=dict)
+    _layers: list[dict[str, Array]] = field(default_factory=list)
 
     def outputs(self, ids: Sequence[int], type_ids: Sequence[int]) -> dict[str, Array]:
         """Compute one text's outputs.
@@ -70,10 +74,14 @@ class Reference:
         if not self.spec.has_classifier:
             tokens = self._project(self._hidden(self.model, ids, type_ids), self.spec.token_steps)
             return self._project(self._pooled(tokens), self.spec.steps)
+        if self.spec.classifier_method is not None:
+            return self._token_logits(ids, type_ids)
         if self._is_native():
             with torch.no_grad(), quiet():
                 return _numpy(self.model(**self._inputs(self.model.base_model, ids, type_ids)).logits[0])
         states = self._hidden(self.model.base_model, ids, type_ids)
+        if isinstance(self.model, ValueModel):
+            return self._value(self._pooled(states))
         with torch.no_grad():
             rows = torch.from_numpy(np.atleast_2d(self._pooled(states)).astype(np.float32))
             values = _numpy(find_classifier(self.model)(rows))
@@ -83,6 +91,25 @@ class Reference:
         pooled: Array = np.concatenate([POOLED[kind](states) for kind in self.spec.pooling], axis=-1)
         return pooled
 
+    def _token_logits(self, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
+        """The language model's own logits over the whole vocabulary, of which the chosen tokens' are kept."""
+        with torch.no_grad(), quiet():
+            logits = self.model(**self._inputs(self.model.base_model, ids, type_ids)).logits[0]
+        values = _numpy(logits[:, list(self.spec.classifier_token_ids)])
+        if self.spec.classifier_method == "from_2_way_softmax":
+            values = values[:, 1:] - values[:, :1]
+        return values if self.spec.is_token_level else values[-1]
+
+    def _value(self, vectors: Array) -> Array:
+        """A value head from the checkpoint's tensors: Linear layers, a ReLU between two."""
+        if not self._layers:
+            found = value_head_tensors(self.source.model_folder, self.source.files.architecture)
+            self._layers.extend({name: _numpy(value) for name, value in tensors.items()} for tensors in found)
+        for index, layer in enumerate(self._layers):
+            vectors = np.maximum(vectors, 0.0) if index else vectors
+            vectors = vectors @ layer["weight"].T + layer.get("bias", np.zeros(1))
+        return vectors
+
     def _is_native(self) -> bool:
         """Whether the class's own forward pools as the head does.
 
@@ -90,6 +117,8 @@ class Reference:
         where a text ends in it (tokenizers that append it as end of text), so they are composed.
         """
         family = self.source.files.model_type
+        if isinstance(self.model, ValueModel):
+            return False
         if type(self.model).__name__.endswith("ForTokenClassification"):
             return self.spec.pooling == ("ALL",)
         if self.spec.pools_logits:
@@ -101,11 +130,15 @@ class Reference:
         with torch.no_grad(), quiet():
             return _numpy(backbone(**self._inputs(backbone, ids, type_ids)).last_hidden_state[0])
 
-    def _inputs(
-        self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int]
-    ) -> dict[str, torch.Tensor]:
-        rows = {"input_ids": torch.tensor([list(ids)]), "token_type_ids": torch.tensor([list(type_ids)])}
+    def _inputs(self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int]) -> dict[str, Any]:
+        rows: dict[str, Any] = {
+            "input_ids": torch.tensor([list(ids)]),
+            "token_type_ids": torch.tensor([list(type_ids)]),
+        }
         rows["attention_mask"] = torch.ones_like(rows["input_ids"])
+        if is_bidirectional(self.source.files.architecture, self.source.files.config):
+            # Spelt out pair by pair: nothing is left to how a model reads its config.
+            rows["attention_mask"] = explicit_mask(self.model.config, len(ids))
         return {name: rows[name] for name in input_names(backbone)}  # type: ignore[arg-type]
 
     def _project(self, vectors: Array, steps: Sequence[HeadStep]) -> Array:

@@ -68,6 +68,8 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
             raise
         except Exception as error:  # the Rust half has no class of its own for a full disk
             raise ExportError(f"{source.id}: the tokenizer cannot be written: {error}") from error
+    for code in folder.glob("*.py"):
+        code.unlink()  # a tokenizer of the repo's own writes its code beside it; a bundle runs none
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise SourceError(f"{source.id}: {type(tokenizer).__name__} did not write tokenizer.json")
@@ -79,21 +81,27 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
     config_path = folder / "tokenizer_config.json"
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config["model_max_length"] = max_length
+    config.pop("auto_map", None)
     write_json(config_path, config)
     for name in VOCABULARY_FILES:
         if (source.model_folder / name).is_file() and not (folder / name).exists():
             shutil.copyfile(source.model_folder / name, folder / name)
 
 
-def write_config(folder: Path, source: Source) -> None:
+def write_config(folder: Path, source: Source, spec: PoolingSpec) -> None:
     """Write ``config.json`` as the graph was made from it, overrides included.
 
     A cross-encoder's activation is repeated where vLLM and sentence-transformers before 5.4 look for it.
     """
-    config = dict(source.files.config)
+    config = {key: value for key, value in source.files.config.items() if key != "auto_map"}  # code that stays behind
     stated = source.files.st_config
     if stated.get("model_type") == _CROSS_ENCODER and stated.get("activation_fn"):
         config["sentence_transformers"] = {"activation_fn": stated["activation_fn"]}
+    if spec.classifier_method is not None:
+        # Hosts that know nothing of the method still count the labels right (transformers' default is two).
+        config["id2label"] = {str(index): label for index, label in enumerate(spec.labels)}
+        config["label2id"] = {label: index for index, label in enumerate(spec.labels)}
+        config["num_labels"] = spec.num_labels
     write_json(folder / "config.json", config)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..poolers.files import CheckpointFiles
 from ..poolers.st_modules import parse_chain
+from ..poolers.token_classifier import without_logit_score
 from .errors import SourceError
 from .request import ExportRequest
 
@@ -83,7 +84,8 @@ def read_source(request: ExportRequest, folder: Path, revision: str) -> Source:
         for entry in modules or []
         if entry.get("path")
     }
-    model_folder = folder / (parse_chain(modules, module_configs).transformer_path if modules else "")
+    chain = parse_chain(without_logit_score(modules), module_configs) if modules else None
+    model_folder = folder / (chain.transformer_path if chain is not None else "")
     config = read_json(model_folder / "config.json", dict)
     if config is None:
         raise SourceError(f"{model_folder} has no config.json; expected a Hugging Face checkpoint")

@@ -6,6 +6,7 @@ Source of the rules: vLLM ``config/model.py`` (suffix table), ``model_executor/m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .spec import Convert, PoolingType, Runner
@@ -135,13 +136,36 @@ POOLING_KEYS: dict[str, str] = {
     "LlamaBidirectionalForSequenceClassification": "pooling",
 }
 
+# Decoder classes that attend to both sides by their name (vLLM's hooks set `is_causal=False` for them).
+BIDIRECTIONAL_CLASSES: frozenset[str] = frozenset(POOLING_KEYS)
+
+# Families whose `use_bidirectional_attention` is honoured by their own masks, window included.
+OWN_BIDIRECTIONAL_FAMILIES: frozenset[str] = frozenset({"gemma3_text"})
+
+# Model types of a repo's own code that are another type in all but the mask.
+SAME_MODEL_TYPES: dict[str, str] = {"llama_bidirec": "llama"}
+
 # What the head of a class sets where the user did not.
 HOOKS: dict[str, dict[str, Any]] = {
     "JambaForSequenceClassification": {"use_activation": False},
-    "Qwen2ForRewardModel": {"use_activation": False},
-    "Qwen2ForProcessRewardModel": {"pooling_type": "STEP", "step_tag_id": 151651},
+    "EurusRewardModel": {"num_labels": 1},
+    "InternLM2ForRewardModel": {"num_labels": 1},
+    "LlamaRewardModel": {"num_labels": 1},
+    "Qwen2ForRewardModel": {"use_activation": False, "num_labels": 1},
+    "Qwen2ForProcessRewardModel": {"pooling_type": "STEP", "step_tag_id": 151651, "num_labels": 2},
     "JinaVLForRanking": {"num_labels": 1, "logit_mean": 2.65},
 }
+
+
+def is_bidirectional(architecture: str, config: Mapping[str, Any]) -> bool:
+    """Whether a decoder attends to both sides: by its class, or by ``is_causal`` or Gemma's key in its config."""
+    if config.get("model_type") in FAMILY_POOLING:
+        return False  # an encoder already does
+    return (
+        architecture in BIDIRECTIONAL_CLASSES
+        or config.get("is_causal") is False
+        or bool(config.get("use_bidirectional_attention"))
+    )
 
 
 def match_suffix(architecture: str) -> tuple[Runner, Convert] | None:

@@ -7,6 +7,7 @@ from .errors import ConfigError
 from .files import CheckpointFiles
 from .spec import Convert, Runner
 from .st_modules import answers_scores, has_pooling, module_kind
+from .token_classifier import has_logit_score
 
 
 def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner: Runner = "auto") -> Convert:
@@ -26,6 +27,8 @@ def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner
         )
     if convert != "auto":
         return convert
+    if has_logit_score(files.modules):
+        return "classify"  # a causal LM by its architecture, a reranker by its modules
     row = match_suffix(architecture)
     if is_modular_cross_encoder(files):
         return "classify"

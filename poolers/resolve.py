@@ -23,6 +23,7 @@ from .limits import hidden_size
 from .pooler_config import PoolerConfig
 from .spec import Convert, PoolingSpec, PoolingType, Runner, Source, parse_pooling_type
 from .st_modules import SCORES, VECTOR, ModuleChain, parse_chain, require_hidden_states
+from .token_classifier import TokenRows, token_rows, without_logit_score
 from .validate import validate
 
 _NO_CHAIN = ModuleChain(transformer_path="", pooling=None, steps=(), normalize=False)
@@ -62,7 +63,7 @@ def resolve(
             default=convert != "reward",
         ),
         "logit_mean": _pick(sources, "logit_mean", user=_user_mean(user), architecture=logit_mean),
-        "logit_sigma": _pick(sources, "logit_sigma", user=user.logit_sigma),
+        "logit_sigma": _pick(sources, "logit_sigma", user=user.logit_sigma, architecture=_temperature(files, convert)),
         "step_tag_id": _pick(sources, "step_tag_id", user=user.step_tag_id, architecture=step_tag_id),
         "returned_token_ids": _pick(sources, "returned_token_ids", user=user.returned_token_ids),
         "dimensions": _pick(sources, "dimensions", user=user.dimensions),
@@ -82,7 +83,7 @@ def resolve(
 
 def _chain(files: CheckpointFiles, convert: Convert) -> ModuleChain:
     """Return the modules that the conversion is about; a head of the checkpoint's own class leaves them out."""
-    chain = parse_chain(files.modules, files.module_configs) if files.modules else _NO_CHAIN
+    chain = parse_chain(without_logit_score(files.modules), files.module_configs) if files.modules else _NO_CHAIN
     is_modular = convert == "classify" and is_modular_cross_encoder(files)
     if convert != "embed" and not is_modular:
         return _NO_CHAIN
@@ -99,6 +100,13 @@ def _chain(files: CheckpointFiles, convert: Convert) -> ModuleChain:
 def _hook(files: CheckpointFiles, convert: Convert) -> dict[str, Any]:
     """Return what the class says about its head; an embedding leaves that head out."""
     return {} if convert == "embed" else HOOKS.get(files.architecture, {})
+
+
+def _temperature(files: CheckpointFiles, convert: Convert) -> float | None:
+    """NVIDIA's bidirectional Llama rerankers divide their logits by a number of their config."""
+    value: Any = files.config.get("temperature")
+    applies = convert == "classify" and files.architecture == "LlamaBidirectionalForSequenceClassification"
+    return float(value) if applies and value not in (None, 1) else None
 
 
 def _pick(
@@ -239,26 +247,41 @@ def _score_fields(files: CheckpointFiles, width: int, sources: dict[str, Source]
 
 
 def _label_fields(files: CheckpointFiles, convert: Convert, sources: dict[str, Source]) -> dict[str, Any]:
+    rows = token_rows(files)
     if convert == "reward":
         fields: dict[str, Any] = {"activation": _pick(sources, "activation", default="identity")}
         row = match_suffix(files.architecture)
-        has_head = row is not None and row[1] in ("classify", "reward")
+        has_head = rows is not None or (row is not None and row[1] in ("classify", "reward"))
         # Without a head in the checkpoint the hidden states are the answer.
-        return fields | _labels(files, convert, sources) if has_head else fields
-    fields = _labels(files, convert, sources)
+        return fields | _labels(files, convert, rows, sources) if has_head else fields
+    fields = _labels(files, convert, rows, sources)
     fields["activation"], sources["activation"] = classification_activation(files, fields["num_labels"])
-    # vLLM's `use_sep_token`, called `use_pad_token` before: whether two texts are encoded as a pair.
-    is_pair = files.config.get("use_sep_token", files.config.get("use_pad_token", True))
+    # vLLM's `use_sep_token`, called `use_pad_token` before: whether two texts are encoded as a pair. A language
+    # model has no separator: its rows are read after one running text.
+    is_joined = rows is not None and rows.source == "architecture"
+    is_pair = files.config.get("use_sep_token", files.config.get("use_pad_token", not is_joined))
     fields["pair_format"] = _pick(sources, "pair_format", architecture=None if is_pair else "concat", default="pair")
     return fields
 
 
-def _labels(files: CheckpointFiles, convert: Convert, sources: dict[str, Source]) -> dict[str, Any]:
-    count = _hook(files, convert).get("num_labels")
+def _labels(
+    files: CheckpointFiles, convert: Convert, rows: TokenRows | None, sources: dict[str, Source]
+) -> dict[str, Any]:
+    count = _hook(files, convert).get("num_labels") if rows is None else rows.num_labels
     config = files.config if count is None else {**files.config, "num_labels": count}
     names = label_names(config)
+    if rows is not None and len(names) == len(rows.tokens) and len(files.config.get("id2label") or ()) != len(names):
+        names = rows.tokens  # a row's label is its token, unless the config names it otherwise
     is_stated = bool(config.get("id2label") or config.get("num_labels"))
-    return {
+    fields: dict[str, Any] = {
         "num_labels": len(names),
         "labels": _pick(sources, "labels", architecture=names if is_stated else None, default=names),
     }
+    if rows is not None:
+        fields |= {
+            "classifier_method": rows.method,
+            "classifier_tokens": rows.tokens,
+            "classifier_token_ids": rows.ids,
+        }
+        sources.update(dict.fromkeys(("classifier_method", "classifier_tokens"), rows.source))
+    return fields

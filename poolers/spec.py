@@ -35,6 +35,10 @@ StepKind = Literal["dense", "layer_norm", "normalize"]
 
 PairFormat = Literal["pair", "concat"]
 
+# How rows of a language model's output layer become a classifier (vLLM's SEQ_CLS_LOAD_METHODS).
+TokenMethod = Literal["from_2_way_softmax", "no_post_processing"]
+TOKEN_METHODS: tuple[TokenMethod, ...] = get_args(TokenMethod)
+
 # Other spellings of the same idea: sentence-transformers' mode names, and those of models' own configs.
 POOLING_ALIASES: dict[str, PoolingType] = {
     "AVG": "MEAN",
@@ -108,6 +112,10 @@ class PoolingSpec:
         logit_mean, logit_sigma: calibration ``(x - mean) / sigma`` applied before the activation.
         step_tag_id, returned_token_ids: STEP row and column selection.
         pair_format: how two texts become one input of a cross-encoder.
+        classifier_method: how rows of a language model's output layer become the classifier; ``None``
+            where the checkpoint has a classifier of its own.
+        classifier_tokens: the tokens whose rows they are, ``from_2_way_softmax`` in the order false, true.
+        classifier_token_ids: their ids (the tokenizer gives them at export).
         sources: field name -> where its value came from.
     """
 
@@ -130,6 +138,9 @@ class PoolingSpec:
     step_tag_id: int | None = None
     returned_token_ids: tuple[int, ...] | None = None
     pair_format: PairFormat = "pair"
+    classifier_method: TokenMethod | None = None
+    classifier_tokens: tuple[str, ...] = ()
+    classifier_token_ids: tuple[int, ...] = ()
     sources: dict[str, Source] = field(default_factory=dict)
 
     @property

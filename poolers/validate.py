@@ -24,6 +24,10 @@ def validate(spec: PoolingSpec) -> None:
         raise ConfigError(f"step_tag_id and returned_token_ids need pooling type STEP, got {spec.pooling[0]}")
     if spec.convert != "classify" and (spec.logit_mean is not None or spec.logit_sigma is not None):
         raise ConfigError(f"logit_mean/logit_sigma apply to convert=classify, got convert={spec.convert}")
+    if spec.classifier_method is not None and spec.pooling not in (("LAST",), *((kind,) for kind in token_types)):
+        raise ConfigError(
+            f"a classifier made of a language model's tokens reads the LAST token (or ALL, STEP), got {spec.pooling[0]}"
+        )
     if spec.logit_sigma == 0:
         raise ConfigError("logit_sigma cannot be 0 (division by zero)")
     if spec.dimensions is not None:

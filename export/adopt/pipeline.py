@@ -82,7 +82,7 @@ def _adopt(
     with staged(target, request.force) as folder:
         with show.step("Writing the bundle"):
             tokenizer.write(folder, source, limit)
-            write_config(folder, source)
+            write_config(folder, source, spec)
             write_sentence_transformers(folder, source, spec, policy)
             annotate(program, graph_metadata(source, spec, policy))
             info = dataclasses.replace(write_graph(program, folder), operators=original.operators)

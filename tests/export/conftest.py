@@ -14,6 +14,7 @@ import transformers
 from pool_export import LLM
 from pool_export.export import pipeline
 from pool_export.export.adapters import AdaptedModel, adapt
+from pool_export.export.language_head import with_token_ids
 from pool_export.export.load import load_model, load_tokenizer
 from pool_export.export.request import ExportRequest
 from pool_export.export.source import open_source
@@ -113,8 +114,9 @@ class Adapted:
             runner=request.runner,
             pooler_config=request.user_pooler(),
         )
-        self.model = load_model(self.source, request, self.spec)
         self.tokenizer = load_tokenizer(self.source, request)
+        self.spec = with_token_ids(self.spec, self.tokenizer)
+        self.model = load_model(self.source, request, self.spec)
         self.module = adapt(self.source, self.model, self.spec)
 
     def batch(self, texts: Sequence[str], side: str = "right") -> dict[str, torch.Tensor]:

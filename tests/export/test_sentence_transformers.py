@@ -147,7 +147,7 @@ def files_only(checkpoint: Path, target: Path, adapted: Any) -> Path:
     composed = adapted(checkpoint)
     target.mkdir()
     write_tokenizer(target, composed.source, composed.tokenizer, 128)
-    write_config(target, composed.source)
+    write_config(target, composed.source, composed.spec)
     write_sentence_transformers(target, composed.source, composed.spec, TokenizerPolicy(max_length=128))
     shutil.copyfile(checkpoint / "model.safetensors", target / "model.safetensors")
     return target

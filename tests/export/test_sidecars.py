@@ -90,7 +90,7 @@ def test_a_tokenizer_without_a_json_form_is_refused(tmp_path: Path, adapted: Any
 
 def test_the_config_holds_the_overrides(tmp_path: Path, adapted: Any, small_bert: Path):
     composed = adapted(small_bert, hf_overrides={"matryoshka_dimensions": [8, 16]})
-    write_config(tmp_path, composed.source)
+    write_config(tmp_path, composed.source, composed.spec)
     assert read(tmp_path / "config.json") == {**read(small_bert / "config.json"), "matryoshka_dimensions": [8, 16]}
 
 
