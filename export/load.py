@@ -11,6 +11,7 @@ from transformers import (
     MODEL_FOR_TEXT_ENCODING_MAPPING,
     AutoConfig,
     AutoModel,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
     AutoModelForTokenClassification,
@@ -116,6 +117,8 @@ def _lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def _loader(source: Source, config: PretrainedConfig, spec: PoolingSpec) -> Any:
     architecture = source.files.architecture
+    if spec.is_sparse_only:
+        return AutoModelForMaskedLM
     if spec.num_labels is None:
         # T5 and kin are pooled at their encoder; AutoModel would build the decoder too.
         return AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
@@ -134,6 +137,8 @@ def _refuse_random_weights(source: Source, spec: PoolingSpec, info: Mapping[str,
         missing = [key for key in missing if "pooler." not in key]
     if missing:
         hint = "" if spec.num_labels is None else "; the checkpoint has no such head, use --convert embed or reward"
+        if spec.is_sparse_only:
+            hint = "; SPLADE needs a masked language model's head, use another pooling type for a dense vector"
         shown = ", ".join(missing[:4]) + (" …" if len(missing) > 4 else "")
         raise SourceError(f"{source.id}: {len(missing)} weight(s) are not in the checkpoint ({shown}){hint}")
     mismatched = sorted(entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"])

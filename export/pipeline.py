@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..poolers.limits import max_length
 from ..poolers.resolve import resolve
 from ..poolers.spec import PoolingSpec
+from ..poolers.token_ids import with_token_ids
 from ..runtime.bundle import open_bundle
 from ..runtime.config import RuntimeConfig
 from ..runtime.engine import Engine
@@ -102,6 +103,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
     limit = max_length(source.files, request.max_model_len)
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
+        spec = with_token_ids(spec, tokenizer.get_vocab(), _special_ids(tokenizer))
         model = load_model(source, request, spec)
     with show.step("Tracing the graph"):
         program = trace(adapt(source, model, spec), max_length=limit, opset=request.opset)
@@ -137,7 +139,7 @@ def _write_graph(
         graphs={"fp32": write_graph(program, folder)},
         producer=_producers(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        similarity=str(source.files.st_config.get("similarity_fn_name") or "cosine"),
+        similarity=_similarity(source, spec),
     )
     _write_manifest(folder, manifest)
     return manifest
@@ -164,6 +166,19 @@ def _verify(
     manifest = dataclasses.replace(manifest, graphs={"fp32": graph})
     _write_manifest(folder, manifest)
     return manifest, report
+
+
+def _similarity(source: Source, spec: PoolingSpec) -> str:
+    if spec.is_sparse_only and spec.sparse is not None:
+        return spec.sparse.similarity
+    if spec.is_token_level and spec.late_interaction is not None:
+        return spec.late_interaction.similarity
+    return str(source.files.st_config.get("similarity_fn_name") or "cosine")
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
+    roles = ("cls", "eos", "sep", "pad", "unk", "mask")
+    return {role: getattr(tokenizer, f"{role}_token_id", None) for role in roles}
 
 
 def _tokenizer_policy(

@@ -10,13 +10,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..poolers.files import CheckpointFiles
-from ..poolers.st_modules import parse_chain
+from ..poolers.resolve import read_chain
+from ..poolers.sparse_modules import COLBERT_LINEAR, SPARSE_LINEAR
 from .errors import SourceError
 from .request import ExportRequest
 
 _HUB_ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
 # Dense layers are small and often lie there in one form only.
 _PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors", "*_Dense/*.bin", "*_LayerNorm/*.bin"]
+# Heads beside the transformer's own: bge-m3's, and what Stanford ColBERT says of its own.
+_HEADS = (SPARSE_LINEAR, COLBERT_LINEAR)
+_ARTIFACT = "artifact.metadata"
 _IGNORED = ["onnx/*", "openvino/*", "*.gguf", "flax_*", "tf_*", "rust_*"]
 
 # sentence-transformers named this file after the architecture before 2.0.
@@ -69,7 +73,8 @@ def open_source(request: ExportRequest) -> Source:
         for entry in modules or []
         if entry.get("path")
     }
-    model_folder = folder / (parse_chain(modules, module_configs).transformer_path if modules else "")
+    chain = read_chain(CheckpointFiles(config={}, modules=modules, module_configs=module_configs))
+    model_folder = folder / chain.transformer_path
     config = _read_json(model_folder / "config.json", dict)
     if config is None:
         raise SourceError(f"{model_folder} has no config.json; expected a Hugging Face checkpoint")
@@ -83,6 +88,8 @@ def open_source(request: ExportRequest) -> Source:
         transformer_config=transformer_config or {},
         st_config=_read_json(folder / "config_sentence_transformers.json", dict) or {},
         tokenizer_config=_read_json(model_folder / "tokenizer_config.json", dict) or {},
+        artifact=_read_json(folder / _ARTIFACT, dict) or {},
+        weight_files=frozenset(name for name in _HEADS if (folder / name).is_file()),
     )
     name = request.model if revision else folder.resolve().name
     return Source(name, folder, model_folder, revision, _licence(folder), files)
@@ -119,7 +126,7 @@ def locate(request: ExportRequest) -> tuple[Path, str]:
 def _download(request: ExportRequest) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
 
-    patterns = [*_PATTERNS, "*.py"] if request.trust_remote_code else list(_PATTERNS)
+    patterns = [*_PATTERNS, *_HEADS, _ARTIFACT, *(["*.py"] if request.trust_remote_code else [])]
 
     def fetch(allowed: list[str]) -> Path:
         return Path(

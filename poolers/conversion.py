@@ -5,6 +5,7 @@ from __future__ import annotations
 from .architectures import NON_TEXT_SUFFIXES, match_suffix
 from .errors import ConfigError
 from .files import CheckpointFiles
+from .late_modules import STANFORD_ARCHITECTURES
 from .spec import Convert, Runner
 from .st_modules import has_pooling, module_kind
 
@@ -37,8 +38,16 @@ def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner
     if row is not None and row[0] == "pooling":
         # A sentence-transformers repo is an embedder unless its architecture says otherwise.
         return row[1]
-    if runner == "pooling" or has_pooling(files.modules):
+    kinds = {module_kind(entry) for entry in files.modules or ()}
+    if runner == "pooling" or has_pooling(files.modules) or kinds & {"SpladePooling", "MultiVectorMask"}:
         return "embed"
+    if architecture in STANFORD_ARCHITECTURES:
+        return "embed"
+    if architecture.endswith("ForMaskedLM"):
+        raise ConfigError(
+            f'{architecture} is not a pooling model by itself; pass --pooler-config \'{{"pooling_type": "SPLADE"}}\' '
+            "for sparse vectors from its vocabulary, or --convert embed for a dense vector"
+        )
     shown = architecture or "(no architecture in config.json)"
     raise ConfigError(
         f"{shown} is not a pooling model by itself; pass --convert embed|classify|reward to adapt it into one"

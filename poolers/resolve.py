@@ -19,8 +19,24 @@ from .conversion import resolve_convert
 from .errors import ConfigError
 from .files import CheckpointFiles
 from .labels import classification_activation, label_names
+from .late_modules import (
+    STANFORD_ARCHITECTURES,
+    bge_m3_vectors,
+    is_native,
+    late_interaction,
+    stanford_chain,
+    token_level_chain,
+)
 from .limits import hidden_size
 from .pooler_config import PoolerConfig
+from .sparse_modules import (
+    SPLADE_ARCHITECTURE,
+    has_bge_m3_heads,
+    splade_chain,
+    splade_head,
+    token_weight_head,
+    vocabulary_size,
+)
 from .spec import Convert, PoolingSpec, PoolingType, Runner, Source, parse_pooling_type
 from .st_modules import ModuleChain, parse_chain
 from .validate import validate
@@ -42,8 +58,10 @@ def resolve(
             message names the architecture, module or key.
     """
     user = pooler_config or PoolerConfig()
+    if convert == "auto" and user.resolved_pooling_type() == "SPLADE":
+        convert = "embed"
     convert = resolve_convert(files, convert=convert, runner=runner)
-    chain = parse_chain(files.modules, files.module_configs) if files.modules else _NO_CHAIN
+    chain = read_chain(files)
     if convert != "embed":
         chain = _NO_CHAIN  # what follows is about sentence embeddings
     hook = _hook(files, convert)
@@ -59,9 +77,9 @@ def resolve(
             "use_activation",
             user=user.resolved_activation(),
             # A sentence-transformers checkpoint without Normalize is un-normalised (vLLM does the same).
-            st=chain.normalize if chain.pooling is not None else None,
+            st=chain.normalize if chain.pooling is not None or is_native(files.modules) else None,
             architecture=hook.get("use_activation"),
-            default=convert != "reward",
+            default=convert != "reward" and pooling[0] != "SPLADE",
         ),
         "logit_mean": _pick(sources, "logit_mean", user=_user_mean(user), architecture=logit_mean),
         "logit_sigma": _pick(sources, "logit_sigma", user=user.logit_sigma),
@@ -71,11 +89,35 @@ def resolve(
     }
     if convert == "embed":
         chosen |= _embed_fields(files, chain, hidden * len(pooling), sources)
+        chosen |= _vector_fields(files, pooling)
     else:
         chosen |= _label_fields(files, convert, sources)
     spec = PoolingSpec(convert=convert, pooling=pooling, hidden_size=hidden, sources=sources, **chosen)
     validate(spec)
     return spec
+
+
+def read_chain(files: CheckpointFiles) -> ModuleChain:
+    """Read ``modules.json``, whichever kind of model it is of; an empty chain without one.
+
+    Raises:
+        ConfigError: a module, an order or a setting that cannot be represented.
+    """
+    if not files.modules:
+        return stanford_chain(files) if files.architecture in STANFORD_ARCHITECTURES else _NO_CHAIN
+    sparse = splade_chain(files.modules, files.module_configs)
+    return sparse if sparse is not None else parse_chain(*token_level_chain(files.modules, files.module_configs))
+
+
+def _vector_fields(files: CheckpointFiles, pooling: tuple[PoolingType, ...]) -> dict[str, Any]:
+    """The sparse and multi-vector heads, alone or beside a pooled vector."""
+    if pooling[0] == "SPLADE":
+        return {"sparse": splade_head(files), "embedding_size": vocabulary_size(files)}
+    if pooling[0] == "ALL":
+        return {"late_interaction": late_interaction(files)}
+    if has_bge_m3_heads(files):
+        return {"sparse": token_weight_head(files), "late_interaction": bge_m3_vectors(files)}
+    return {}
 
 
 def _hook(files: CheckpointFiles, convert: Convert) -> dict[str, Any]:
@@ -119,7 +161,8 @@ def _resolve_pooling(
     asked = user.resolved_pooling_type()
     stated = _architecture_pooling(files, convert)
     # Modules after the transformer and no Pooling among them: late interaction (ColBERT), every token is a vector.
-    from_modules = ("ALL",) if chain.pooling is None and chain.steps else chain.pooling
+    is_late = convert == "embed" and chain.pooling is None and bool(chain.steps or late_interaction(files))
+    from_modules = ("ALL",) if is_late else chain.pooling
     pooling: tuple[PoolingType, ...] = _pick(
         sources,
         "pooling",
@@ -137,6 +180,8 @@ def _architecture_pooling(files: CheckpointFiles, convert: Convert) -> PoolingTy
         return parse_pooling_type(hook["pooling_type"])
     if convert == "reward":
         return None
+    if convert == "embed" and files.architecture == SPLADE_ARCHITECTURE:
+        return "SPLADE"
     if files.architecture in POOLING_KEYS:
         return _config_pooling(files, POOLING_KEYS[files.architecture])
     if convert == "classify" and files.architecture.endswith("ForTokenClassification"):
