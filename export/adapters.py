@@ -60,9 +60,8 @@ class AdaptedModel(nn.Module):
             extra["input_ids"] = input_ids
         seen = _never_empty(attention_mask) if getattr(self.config, "token_dropout", False) else attention_mask
         answer = self.backbone(attention_mask=seen, **extra)
-        outputs: dict[str, Tensor] = self.pooler(
-            answer.logits if self._is_sparse else answer.last_hidden_state, counted
-        )
+        states = answer.logits if self._is_sparse else answer.last_hidden_state
+        outputs: dict[str, Tensor] = self.pooler(states, counted)
         return outputs
 
     def _counted(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -191,12 +191,8 @@ def _padded(
             values = engine.session.run(feeds, names)
             for row, (index, span) in enumerate(zip(chosen, spans, strict=True)):
                 wants.append(expected[index])
-                gots.append(
-                    {
-                        name: values[name][row][span] if name in engine.token_level else values[name][row]
-                        for name in names
-                    }
-                )
+                own = {name: span if name in engine.token_level else slice(None) for name in names}
+                gots.append({name: values[name][row][own[name]] for name in names})
     return _compare(names, wants, gots)
 
 

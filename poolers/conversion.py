@@ -9,6 +9,9 @@ from .late_modules import STANFORD_ARCHITECTURES
 from .spec import Convert, Runner
 from .st_modules import has_pooling, module_kind
 
+# Modules that make sparse or multi-vector embedders.
+_VECTOR_MODULES = frozenset({"SpladePooling", "MultiVectorMask"})
+
 
 def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner: Runner = "auto") -> Convert:
     """Apply vLLM's runner/convert ``auto`` algorithm.
@@ -38,8 +41,8 @@ def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner
     if row is not None and row[0] == "pooling":
         # A sentence-transformers repo is an embedder unless its architecture says otherwise.
         return row[1]
-    kinds = {module_kind(entry) for entry in files.modules or ()}
-    if runner == "pooling" or has_pooling(files.modules) or kinds & {"SpladePooling", "MultiVectorMask"}:
+    answers_vectors = any(module_kind(entry) in _VECTOR_MODULES for entry in files.modules or ())
+    if runner == "pooling" or has_pooling(files.modules) or answers_vectors:
         return "embed"
     if architecture in STANFORD_ARCHITECTURES:
         return "embed"

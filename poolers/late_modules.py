@@ -53,7 +53,7 @@ def token_level_chain(
     if any(module_kind(entry) == "Pooling" for entry in modules):
         return list(modules), dict(configs)
     kept = [entry for entry in modules if not (module_kind(entry) == _MASK and _is_own(entry))]
-    plain = {
+    plain: dict[str, Mapping[str, Any]] = {
         path: {key: value for key, value in config.items() if not (key in _IO_KEYS and value == "token_embeddings")}
         for path, config in configs.items()
     }

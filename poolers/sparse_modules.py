@@ -75,7 +75,7 @@ def splade_head(files: CheckpointFiles) -> SparseHead:
         ConfigError: a setting of SpladePooling or of the sparse encoder that is not known.
     """
     settings = splade_settings(files.modules, files.module_configs)
-    similarity = files.st_config.get("similarity_fn_name") or "dot"
+    similarity: Any = files.st_config.get("similarity_fn_name") or "dot"
     if similarity not in get_args(SparseSimilarity):
         raise ConfigError(
             f"config_sentence_transformers.json: similarity_fn_name {similarity!r} is not supported for a sparse "

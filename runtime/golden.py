@@ -3,8 +3,8 @@
 Format 1: ``{"format": 1, "model": str, "tolerance": {"max_abs": float, "min_cosine": float},
 "cases": [{"text": str, "pair": str | null, "input_ids": [int], "token_type_ids": [int],
 "outputs": {name: nested list}}]}``. A vector as wide as a vocabulary is stated by its non-zero
-entries, ``{"size": n, "indices": [int], "values": [float]}``. Outputs come from the reference implementation, not from the
-graph.
+entries, ``{"size": n, "indices": [int], "values": [float]}``. Outputs come from the reference
+implementation, not from the graph.
 """
 
 from __future__ import annotations

@@ -126,7 +126,8 @@ def finish(task: Task, spec: PoolingSpec, params: PoolingParams, name: str, valu
         ids: the text's token ids (STEP rows).
 
     Returns:
-        float32: ``[dim]``, ``[vocabulary]`` (SPLADE), ``[num_labels]``, ``[num_tokens]`` (token weights), ``[num_tokens, dim]`` or ``[num_steps, k]``.
+        float32: ``[dim]``, ``[vocabulary]`` (SPLADE), ``[num_labels]``, ``[num_tokens]`` (token
+        weights), ``[num_tokens, dim]`` or ``[num_steps, k]``.
 
     Raises:
         InputError: ``returned_token_ids`` outside the columns there are.

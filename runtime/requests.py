@@ -170,7 +170,8 @@ def counted_rows(
     """Leave out the token vectors that late interaction does not compare."""
     if task != "token_embed" or spec.late_interaction is None:
         return value
-    return value[kept_rows(spec.late_interaction, input_type, ids)]
+    counted: np.ndarray = value[kept_rows(spec.late_interaction, input_type, ids)]
+    return counted
 
 
 def _spread(params: Params, count: int) -> Sequence[PoolingParams]:

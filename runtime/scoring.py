@@ -15,7 +15,7 @@ from .late import maxsim
 from .outputs import ScoringOutput, ScoringRequestOutput
 from .params import PoolingParams, check_params
 from .prompts import Prompt, parse_texts
-from .requests import CallOptions, require_task, run
+from .requests import CallOptions, Rows, require_task, run
 from .sparse import similarity
 from .tokens import Encoded
 from .vectors import embed_sparse
@@ -108,14 +108,15 @@ def _score_tokens(
     spec = engine.bundle.manifest.pooling
     check_params(params, "score", spec, engine.bundle.name)
     late = spec.late_interaction
-    sides: tuple[InputType | None, InputType | None] = ("query", "document") if late is not None else (None, None)
     vectors = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
-    rows = [
-        run(engine, "token_embed", [Prompt(text=text) for text in texts], vectors, replace(options, input_type=side))
-        for side, texts in zip(sides, (queries, documents), strict=True)
-    ]
-    similarity = late.similarity if late is not None else "maxsim"
-    return _meet(engine, *rows, pairs, lambda query, document: maxsim(query, document, similarity))
+
+    def embed(texts: list[str], side: InputType) -> Rows:
+        own = replace(options, input_type=side if late is not None else None)
+        return run(engine, "token_embed", [Prompt(text=text) for text in texts], vectors, own)
+
+    kind = late.similarity if late is not None else "maxsim"
+    left, right = embed(queries, "query"), embed(documents, "document")
+    return _meet(engine, left, right, pairs, lambda query, document: maxsim(query, document, kind))
 
 
 def _score_sparse(
