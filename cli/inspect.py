@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ..poolers.spec import HeadStep, PoolingSpec
+from ..poolers.parts import HeadStep
+from ..poolers.spec import PoolingSpec
 from ..runtime.bundle import open_bundle
 from ..runtime.manifest import Manifest
 from .options import debug_option, json_option
@@ -67,6 +68,7 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
         value = getattr(spec, name)
         if value is not None:
             rows.append((name, value, origin.get(name, "")))
+    rows += _vector_rows(manifest)
     rows.append(("longest input", f"{policy.max_length} tokens", ""))
     if policy.prompts:
         rows.append(("prompts", ", ".join(policy.prompts), ""))
@@ -82,6 +84,30 @@ def _step_row(step: HeadStep) -> tuple[str, object, str]:
         return step.kind, "to unit length", step.path
     added = ", plus its input" if step.residual else ""
     return step.kind, f"{step.in_features} → {step.out_features}, {step.activation}{added}", step.path
+
+
+def _vector_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
+    """What sparse and multi-vector heads declare."""
+    rows: list[tuple[str, object, str]] = []
+    sparse, late = manifest.pooling.sparse, manifest.pooling.late_interaction
+    if sparse is not None:
+        shown = f"{sparse.strategy}, {sparse.function}" if sparse.kind == "splade" else "a weight per token"
+        rows.append(("sparse", shown, ""))
+    if late is None:
+        return rows
+    for name, side in (("queries", late.query), ("documents", late.document)):
+        said = {
+            f"marker {side.marker!r}": side.marker,
+            f"prompt {side.prompt!r}": side.prompt,
+            f"at most {side.max_length} tokens": side.max_length,
+            f"without {len(late.skiplist_token_ids)} tokens": side.skips and late.skiplist_token_ids,
+        }
+        shown = ", ".join(words for words, is_said in said.items() if is_said)
+        rows += [(name, shown, "")] if shown else []
+    if late.expansion is not None:
+        seen = "attended" if late.expansion.attend else "not attended"
+        rows.append(("query expansion", f"to {late.expansion.length} tokens, {seen}", ""))
+    return rows
 
 
 def _graph_rows(manifest: Manifest) -> list[tuple[object, ...]]:

@@ -110,21 +110,47 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("model")
 @click.argument("texts", nargs=-1)
 @click.option("--dimensions", type=int, help="Shorten the vectors (Matryoshka models).")
+@click.option("--sparse", is_flag=True, help="Weights per token instead of a vector (SPLADE: always).")
 @_run_options
-def embed_command(arguments: RunArguments, dimensions: int | None) -> None:
+def embed_command(arguments: RunArguments, dimensions: int | None, sparse: bool) -> None:
     """Embed TEXTS with MODEL (a bundle; a checkpoint is exported into the cache first).
 
     \b
     Examples:
       pool-export embed ./bundle "some text" "another one"
       pool-export embed ./bundle --input corpus.txt --output vectors.npy
+      pool-export embed ./splade "some text" --json
     """
     prompts = arguments.prompts()
-    results = arguments.open().embed(prompts, **arguments.call(dimensions))
+    llm = arguments.open()
+    if sparse or llm.spec.is_sparse_only:
+        _embed_sparse(arguments, llm, prompts, dimensions)
+        return
+    results = llm.embed(prompts, **arguments.call(dimensions))
     arrays = [item.outputs.data for item in results]
     records: list[Record] = [{"index": i, "embedding": item.outputs.embedding} for i, item in enumerate(results)]
     rows = [(_short(text), _numbers(array)) for text, array in zip(prompts, arrays, strict=True)]
     arguments.emit(records, arrays, ("text", f"embedding ({len(arrays[0])} dimensions)"), rows)
+
+
+def _embed_sparse(arguments: RunArguments, llm: LLM, prompts: list[str], dimensions: int | None) -> None:
+    if arguments.output is not None and arguments.output.suffix == ".npy":
+        raise click.UsageError("sparse vectors differ in length and are no array; write them to a .jsonl file")
+    outputs = [item.outputs for item in llm.embed_sparse(prompts, **arguments.call(dimensions))]
+    records: list[Record] = [
+        {"index": i, "indices": one.indices.tolist(), "values": one.values.tolist(), "tokens": list(one.tokens)}
+        for i, one in enumerate(outputs)
+    ]
+    rows = [
+        (_short(text), len(one.indices), _largest(one.token_weights))
+        for text, one in zip(prompts, outputs, strict=True)
+    ]
+    arguments.emit(records, [one.values for one in outputs], ("text", "weights", "largest"), rows)
+
+
+def _largest(weights: dict[str, float]) -> str:
+    shown = "  ".join(f"{token}:{weight:.2f}" for token, weight in list(weights.items())[:_SHOWN_NUMBERS])
+    return shown + ("  …" if len(weights) > _SHOWN_NUMBERS else "")
 
 
 @click.command("classify")
@@ -159,7 +185,8 @@ def classify_command(arguments: RunArguments) -> None:
 def score_command(arguments: RunArguments) -> None:
     """Score QUERY against every DOCUMENT, or the pairs of a .jsonl file, with MODEL.
 
-    A cross-encoder reads each pair; an embedding model answers the cosine similarity.
+    A cross-encoder reads each pair; an embedding model answers the cosine similarity, a
+    sparse one the dot product, late interaction MaxSim.
     A QUERY alone takes its documents from --input; without one, --input holds the pairs.
 
     \b

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -18,8 +19,9 @@ from ..poolers.architectures import (
     is_bidirectional,
 )
 from ..poolers.heads import Step
+from ..poolers.parts import HeadStep
 from ..poolers.pooler import Pooler
-from ..poolers.spec import HeadStep, PoolingSpec
+from ..poolers.spec import PoolingSpec
 from .bidirectional import require_bidirectional
 from .classifiers import find_classifier
 from .errors import ExportError, SourceError
@@ -39,6 +41,9 @@ class AdaptedModel(nn.Module):
         self.config = backbone.config
         self.input_names = input_names(backbone)
         self._takes_positions = "position_ids" in inspect.signature(backbone.forward).parameters
+        self._is_sparse = pooler.spec.is_sparse_only
+        late = pooler.spec.late_interaction
+        self._counted_token = late.counted_token_id if late is not None else None
         self._position_offset = int(self.config.pad_token_id) if _counts_from_pad(self.config) else None
 
     def forward(
@@ -54,17 +59,25 @@ class AdaptedModel(nn.Module):
         extra: dict[str, Tensor] = {}
         if token_type_ids is not None:
             extra["token_type_ids"] = token_type_ids
+        counted = self._counted(input_ids, attention_mask)
         if self._takes_positions:
-            extra["position_ids"] = self._positions(input_ids, attention_mask)
+            extra["position_ids"] = self._positions(input_ids, counted)
         if self.config.model_type in TRIGRAM_FAMILIES:
             embedded = self.backbone.get_input_embeddings()(input_ids)
             extra["inputs_embeds"] = embedded * attention_mask.unsqueeze(-1).to(embedded.dtype)
         else:
             extra["input_ids"] = input_ids
         seen = _never_empty(attention_mask) if getattr(self.config, "token_dropout", False) else attention_mask
-        hidden = self.backbone(attention_mask=seen, **extra).last_hidden_state
-        outputs: dict[str, Tensor] = self.pooler(hidden, attention_mask)
+        answer = self.backbone(attention_mask=seen, **extra)
+        states = answer.logits if self._is_sparse else answer.last_hidden_state
+        outputs: dict[str, Tensor] = self.pooler(states, counted)
         return outputs
+
+    def _counted(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Positions that are the text's own: those attended to, and the expansion tokens of a ColBERT query."""
+        if self._counted_token is None:
+            return attention_mask
+        return attention_mask | (input_ids == self._counted_token).to(attention_mask.dtype)
 
     def _positions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Positions counted over real tokens, so that left padding does not shift them."""
@@ -97,10 +110,14 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
     """
     _refuse(model.config)
     if not spec.has_classifier:
-        steps, token_steps = (
-            [Step(step, step_weights(source, step)) for step in chain] for chain in (spec.steps, spec.token_steps)
+        late, sparse = spec.late_interaction, spec.sparse
+        pooler = Pooler(
+            spec,
+            _build_steps(source, spec.steps),
+            token_steps=_build_steps(source, spec.token_steps),
+            vector_steps=_build_steps(source, late.steps if late is not None else ()),
+            weight_steps=_build_steps(source, sparse.steps if sparse is not None else ()),
         )
-        pooler = Pooler(spec, steps, token_steps=token_steps)
         backbone = model
     else:
         is_made = spec.classifier_method is not None
@@ -113,6 +130,10 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
     if is_bidirectional(source.files.architecture, source.files.config):
         require_bidirectional(backbone)
     return AdaptedModel(backbone, pooler).eval()
+
+
+def _build_steps(source: Source, steps: Sequence[HeadStep]) -> list[Step]:
+    return [Step(step, step_weights(source, step)) for step in steps]
 
 
 def _require_width(model: PreTrainedModel, classifier: nn.Module, spec: PoolingSpec) -> None:
@@ -144,7 +165,7 @@ def _rope_types(config: PretrainedConfig) -> set[str | None]:
 
 
 def step_weights(source: Source, step: HeadStep) -> dict[str, Tensor]:
-    """Read the tensors of a sentence-transformers module.
+    """Read the tensors of a sentence-transformers module, or of a head that is stored in another way.
 
     Raises:
         SourceError: its folder has no weight file.
@@ -152,13 +173,31 @@ def step_weights(source: Source, step: HeadStep) -> dict[str, Tensor]:
     if step.kind == "normalize":
         return {}
     folder = source.folder / step.path
+    if step.path.endswith(".pt"):
+        return _torch_file(folder)
     safe, pickled = (folder / name for name in STEP_WEIGHTS)
     if safe.is_file():
-        return load_file(safe)
+        return _own_tensors(load_file(safe), step)
     if pickled.is_file():
-        tensors: dict[str, Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
-        return tensors
+        return _own_tensors(_torch_file(pickled), step)
     raise SourceError(f"{folder} has neither {' nor '.join(STEP_WEIGHTS)}; its {step.kind} needs weights")
+
+
+def _own_tensors(tensors: Mapping[str, Tensor], step: HeadStep) -> dict[str, Tensor]:
+    return {key: value for key, value in tensors.items() if key.startswith(step.tensors)}
+
+
+def _torch_file(path: Path) -> dict[str, Tensor]:
+    """Read a torch file of tensors; anything else in it is refused, never run.
+
+    Raises:
+        SourceError: the file cannot be read as tensors.
+    """
+    try:
+        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise SourceError(f"{path} cannot be read as a file of tensors ({type(error).__name__})") from error
+    return tensors
 
 
 def input_names(backbone: PreTrainedModel) -> tuple[str, ...]:

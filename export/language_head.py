@@ -18,7 +18,7 @@ from ..poolers.spec import PoolingSpec
 from .errors import ExportError
 
 
-def with_token_ids(spec: PoolingSpec, tokenizer: PreTrainedTokenizerBase) -> PoolingSpec:
+def with_row_ids(spec: PoolingSpec, tokenizer: PreTrainedTokenizerBase) -> PoolingSpec:
     """Fill in the ids of the tokens that a classifier is made of.
 
     vLLM takes the unknown token's row for a word that is not in the vocabulary; here it is an error.

@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
     AutoModelForTokenClassification,
@@ -178,6 +179,8 @@ def _loader(source: Source, request: ExportRequest, config: PretrainedConfig, sp
     own = own_loader(source.files) if request.trust_remote_code else None
     if own is not None and spec.classifier_method is None:
         return own
+    if spec.is_sparse_only:
+        return AutoModelForMaskedLM
     if not spec.has_classifier:
         # T5 and kin are pooled at their encoder; AutoModel would build the decoder too.
         return AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
@@ -196,6 +199,8 @@ def _refuse_random_weights(source: Source, spec: PoolingSpec, info: Mapping[str,
         missing = [key for key in missing if "pooler." not in key]
     if missing:
         hint = "" if not spec.has_classifier else "; the checkpoint has no such head, use --convert embed or reward"
+        if spec.is_sparse_only:
+            hint = "; SPLADE needs a masked language model's head, use another pooling type for a dense vector"
         shown = ", ".join(missing[:4]) + (" …" if len(missing) > 4 else "")
         raise SourceError(f"{source.id}: {len(missing)} weight(s) are not in the checkpoint ({shown}){hint}")
     mismatched = sorted(entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"])

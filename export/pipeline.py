@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..poolers.limits import max_length
 from ..poolers.resolve import resolve
 from ..poolers.spec import PoolingSpec
+from ..poolers.token_ids import with_token_ids
 from ..runtime.bundle import open_bundle
 from ..runtime.config import RuntimeConfig
 from ..runtime.engine import Engine
@@ -21,7 +22,7 @@ from .adapters import adapt
 from .assemble import assemble, graph_metadata, write_manifest
 from .card import write_card
 from .errors import ExportError
-from .language_head import with_token_ids
+from .language_head import with_row_ids
 from .load import load_model, load_tokenizer
 from .reference import Reference
 from .reporting import ExportResult, Reporter, SilentReporter, default_output
@@ -65,7 +66,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
     limit = max_length(source.files, request.max_model_len)
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
-        spec = with_token_ids(spec, tokenizer)
+        spec = with_row_ids(with_token_ids(spec, tokenizer.get_vocab(), _special_ids(tokenizer)), tokenizer)
         model = load_model(source, request, spec)
     with show.step("Tracing the graph"):
         program = trace(adapt(source, model, spec), max_length=limit, opset=request.opset)
@@ -111,6 +112,11 @@ def _verify(
     manifest = dataclasses.replace(manifest, graphs={"fp32": graph})
     write_manifest(folder, manifest)
     return manifest, report
+
+
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
+    roles = ("cls", "eos", "sep", "pad", "unk", "mask")
+    return {role: getattr(tokenizer, f"{role}_token_id", None) for role in roles}
 
 
 def _tokenizer_policy(

@@ -16,7 +16,8 @@ import torch
 from transformers import PreTrainedModel
 
 from ..poolers.architectures import FAMILY_POOLING, is_bidirectional
-from ..poolers.spec import HeadStep, PoolingSpec
+from ..poolers.parts import HeadStep
+from ..poolers.spec import PoolingSpec
 from .adapters import input_names, step_weights
 from .bidirectional import explicit_mask
 from .classifiers import find_classifier
@@ -37,12 +38,14 @@ class Reference:
     _weights: dict[str, dict[str, Array]] = field(default_factory=dict)
     _layers: list[dict[str, Array]] = field(default_factory=list)
 
-    def outputs(self, ids: Sequence[int], type_ids: Sequence[int]) -> dict[str, Array]:
+    def outputs(self, ids: Sequence[int], type_ids: Sequence[int], unattended: int = 0) -> dict[str, Array]:
         """Compute one text's outputs.
 
         Args:
             ids: its token ids, no padding.
             type_ids: its segment ids.
+            unattended: how many tokens at its end the model does not attend to (ColBERT's query
+                expansion); their positions and vectors are the model's own.
 
         Returns:
             Every output of the graph contract without the batch axis, float64 (and
@@ -52,7 +55,9 @@ class Reference:
         if spec.num_labels is not None:
             values = self._labels(ids, type_ids)
             return {"rewards": values} if spec.convert == "reward" else self._classified(values)
-        states = self._hidden(self.model, ids, type_ids)
+        if spec.is_sparse_only:
+            return {"sparse_embedding": self._splade(ids, type_ids)}
+        states = self._hidden(self.model, ids, type_ids, unattended)
         if spec.convert == "reward":
             return {"rewards": states}
         tokens = self._project(states, spec.token_steps)
@@ -63,7 +68,29 @@ class Reference:
         outputs = {"sentence_embedding": vector, "last_hidden_state": states, "unnormalized_embedding": raw}
         if spec.projects_tokens:
             outputs["token_embeddings"] = self._project(tokens, spec.steps)
+        return outputs | self._beside(states)
+
+    def _beside(self, states: Array) -> dict[str, Array]:
+        """bge-m3's two further heads, as FlagEmbedding computes them."""
+        outputs = {}
+        late, sparse = self.spec.late_interaction, self.spec.sparse
+        if late is not None and late.steps:
+            outputs["token_embeddings"] = unit(self._project(states, late.steps))
+        if sparse is not None and sparse.steps:
+            outputs["token_weights"] = self._project(states, sparse.steps)[:, 0]
         return outputs
+
+    def _splade(self, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
+        sparse = self.spec.sparse
+        if sparse is None:
+            raise ValueError("a SPLADE head without its settings")
+        with torch.no_grad(), quiet():
+            logits = _numpy(self.model(**self._inputs(self.model, ids, type_ids)).logits[0])
+        weights = np.log1p(np.maximum(logits, 0.0))
+        if sparse.function == "log1p_relu":
+            weights = np.log1p(weights)
+        pooled: Array = weights.sum(axis=0) if sparse.strategy == "sum" else weights.max(axis=0)
+        return pooled
 
     def _classified(self, logits: Array) -> dict[str, Array]:
         spec = self.spec
@@ -126,16 +153,21 @@ class Reference:
         native = str(self.source.files.config.get("classifier_pooling") or FAMILY_POOLING.get(family, "")).upper()
         return self.spec.pooling == (native,)
 
-    def _hidden(self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
+    def _hidden(
+        self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int], unattended: int = 0
+    ) -> Array:
         with torch.no_grad(), quiet():
-            return _numpy(backbone(**self._inputs(backbone, ids, type_ids)).last_hidden_state[0])
+            return _numpy(backbone(**self._inputs(backbone, ids, type_ids, unattended)).last_hidden_state[0])
 
-    def _inputs(self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int]) -> dict[str, Any]:
+    def _inputs(
+        self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int], unattended: int = 0
+    ) -> dict[str, Any]:
         rows: dict[str, Any] = {
             "input_ids": torch.tensor([list(ids)]),
             "token_type_ids": torch.tensor([list(type_ids)]),
         }
         rows["attention_mask"] = torch.ones_like(rows["input_ids"])
+        rows["attention_mask"][:, len(ids) - unattended :] = 0
         if is_bidirectional(self.source.files.architecture, self.source.files.config):
             # Spelt out pair by pair: nothing is left to how a model reads its config.
             rows["attention_mask"] = explicit_mask(self.model.config, len(ids))

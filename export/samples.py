@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..models_zoo.texts import hard_texts, pairs, sentences
+from ..poolers.parts import INPUT_TYPES
 from ..poolers.spec import PoolingSpec
+from ..runtime.late import encode_texts
 from ..runtime.prompts import Prompt
 from ..runtime.tokens import Encoded, TextTokenizer
 
@@ -45,7 +47,20 @@ def parity_samples(tokenizer: TextTokenizer, spec: PoolingSpec) -> list[Sample]:
             continue
         (encoded,) = tokenizer.encode([prompt], [limit])
         samples.append(Sample(prompt, encoded))
-    return samples + _by_length(samples, limit)
+    return samples + _sides(tokenizer, spec, limit) + _by_length(samples, limit)
+
+
+def _sides(tokenizer: TextTokenizer, spec: PoolingSpec, limit: int) -> list[Sample]:
+    """Texts as late interaction reads queries and documents: markers, expansion, declared lengths."""
+    if spec.late_interaction is None or not spec.is_token_level:
+        return []
+    prompts = [Prompt(text=text) for text in (*hard_texts(), *sentences()[:_SENTENCES])]
+    samples = []
+    for side in INPUT_TYPES:
+        encoded = encode_texts(tokenizer, spec.late_interaction, side, prompts, [limit] * len(prompts))
+        # Their ids are not those of the text alone, so golden.json cannot replay them as texts.
+        samples += [Sample(Prompt(token_ids=tuple(item.ids)), item) for item in encoded]
+    return samples
 
 
 def _by_length(samples: list[Sample], limit: int) -> list[Sample]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..poolers.spec import HeadStep, PoolingSpec, PoolingType, StepKind
+from ..poolers.parts import HeadStep, StepKind
+from ..poolers.spec import PoolingSpec, PoolingType
 from ..poolers.st_activations import class_path
 from ..runtime.golden import GOLDEN_FORMAT
 from ..runtime.manifest import GOLDEN_NAME, TokenizerPolicy
@@ -18,13 +19,22 @@ from .errors import ExportError, SourceError
 from .quiet import quiet
 from .samples import Sample
 from .source import STEP_WEIGHTS, Source
+from .vector_files import write_multi_vector, write_sparse_encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _GOLDEN_TOKENS = 48
 _GOLDEN_NUMBERS = 20_000  # token-level outputs of a wide model would make the file enormous
-_GOLDEN_OUTPUTS = ("sentence_embedding", "logits", "probs", "rewards", "token_embeddings")
+_GOLDEN_OUTPUTS = (
+    "sentence_embedding",
+    "sparse_embedding",
+    "token_weights",
+    "logits",
+    "probs",
+    "rewards",
+    "token_embeddings",
+)
 
 # Vocabulary files of hosts that do not read tokenizer.json (.NET, sentencepiece bindings).
 VOCABULARY_FILES = (
@@ -107,8 +117,12 @@ def write_config(folder: Path, source: Source, spec: PoolingSpec) -> None:
 
 def write_sentence_transformers(folder: Path, source: Source, spec: PoolingSpec, policy: TokenizerPolicy) -> None:
     """Write ``modules.json`` and its folders in the dialect that old and new readers understand."""
+    if spec.is_sparse_only:
+        return write_sparse_encoder(folder, source, spec, policy)
+    if spec.convert == "embed" and spec.is_token_level:
+        return write_multi_vector(folder, source, spec)
     if not _has_st_form(source, spec):
-        return
+        return None
     modules = [("", "Transformer")]
     if not spec.has_classifier:
         modules += _write_chain(folder, source, spec)
@@ -233,11 +247,11 @@ def write_golden(
             "pair": sample.prompt.pair,
             "input_ids": sample.encoded.ids,
             "token_type_ids": sample.encoded.type_ids,
-            "outputs": {key: _rounded(value) for key, value in _golden_outputs(outputs).items()},
+            "outputs": {key: _stated(key, value) for key, value in _golden_outputs(outputs).items()},
         }
         for sample, outputs in zip(samples, expected, strict=True)
         if sample.prompt.text is not None
-        if sum(value.size for value in _golden_outputs(outputs).values()) <= _GOLDEN_NUMBERS
+        if sum(_count(key, value) for key, value in _golden_outputs(outputs).items()) <= _GOLDEN_NUMBERS
         if len(sample.encoded) <= _GOLDEN_TOKENS
     ]
     golden: dict[str, Any] = {
@@ -254,6 +268,19 @@ def _golden_outputs(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The outputs a host replays; token vectors only where they are what the head answers."""
     left_out = {"token_embeddings"} if "sentence_embedding" in outputs else set()
     return {key: value for key, value in outputs.items() if key in _GOLDEN_OUTPUTS and key not in left_out}
+
+
+def _count(name: str, values: np.ndarray) -> int:
+    """How many numbers an output takes in the file."""
+    return 2 * int(np.count_nonzero(values)) if name == "sparse_embedding" else values.size
+
+
+def _stated(name: str, values: np.ndarray) -> Any:
+    """One output as the file has it: nested lists, or the non-zero entries of a vector as wide as a vocabulary."""
+    if name != "sparse_embedding":
+        return _rounded(values)
+    indices = np.flatnonzero(values)
+    return {"size": values.size, "indices": indices.tolist(), "values": _rounded(values[indices])}
 
 
 def _rounded(values: np.ndarray) -> Any:

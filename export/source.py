@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..poolers.chains import read_chain
 from ..poolers.files import CheckpointFiles
-from ..poolers.st_modules import parse_chain
-from ..poolers.token_classifier import without_logit_score
+from ..poolers.sparse_modules import COLBERT_LINEAR, SPARSE_LINEAR
 from .errors import SourceError
 from .request import ExportRequest
 
 _HUB_ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
 # Dense layers are small and often lie there in one form only.
 _PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors", "*_Dense/*.bin", "*_LayerNorm/*.bin"]
+# Heads beside the transformer's own: bge-m3's, and what Stanford ColBERT says of its own.
+_HEADS = (SPARSE_LINEAR, COLBERT_LINEAR)
+_ARTIFACT = "artifact.metadata"
 _IGNORED = ["onnx/*", "openvino/*", "*.gguf", "flax_*", "tf_*", "rust_*"]
 
 # sentence-transformers named this file after the architecture before 2.0.
@@ -84,8 +87,8 @@ def read_source(request: ExportRequest, folder: Path, revision: str) -> Source:
         for entry in modules or []
         if entry.get("path")
     }
-    chain = parse_chain(without_logit_score(modules), module_configs) if modules else None
-    model_folder = folder / (chain.transformer_path if chain is not None else "")
+    chain = read_chain(CheckpointFiles(config={}, modules=modules, module_configs=module_configs))
+    model_folder = folder / chain.transformer_path
     config = read_json(model_folder / "config.json", dict)
     if config is None:
         raise SourceError(f"{model_folder} has no config.json; expected a Hugging Face checkpoint")
@@ -99,6 +102,8 @@ def read_source(request: ExportRequest, folder: Path, revision: str) -> Source:
         transformer_config=transformer_config or {},
         st_config=read_json(folder / "config_sentence_transformers.json", dict) or {},
         tokenizer_config=read_json(model_folder / "tokenizer_config.json", dict) or {},
+        artifact=read_json(folder / _ARTIFACT, dict) or {},
+        weight_files=frozenset(name for name in _HEADS if (folder / name).is_file()),
     )
     name = request.model if revision else folder.resolve().name
     return Source(name, folder, model_folder, revision, _licence(folder), files)
@@ -139,7 +144,7 @@ def locate(
 
 
 def _download(request: ExportRequest) -> tuple[Path, str]:
-    patterns = [*_PATTERNS, "*.py"] if request.trust_remote_code else list(_PATTERNS)
+    patterns = [*_PATTERNS, *_HEADS, _ARTIFACT, *(["*.py"] if request.trust_remote_code else [])]
     folder, revision = snapshot(request, patterns, _IGNORED)
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("0_*/*.safetensors")):
         folder, revision = snapshot(request, [*patterns, "*.bin"], _IGNORED)

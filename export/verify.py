@@ -88,7 +88,9 @@ def require_parity(report: dict[str, Any]) -> None:
 def _answers(reference: Oracle, samples: Sequence[Sample], progress: Progress | None) -> list[dict[str, Array]]:
     expected: list[dict[str, Array]] = []
     for sample in samples:
-        outputs = reference.outputs(sample.encoded.ids, sample.encoded.type_ids)
+        item = sample.encoded
+        extra = (item.unattended,) if item.unattended else ()
+        outputs = reference.outputs(item.ids, item.type_ids, *extra)
         if not all(np.isfinite(value).all() for value in outputs.values()):
             raise ParityError("the model itself answers NaN or infinity, before any export; its weights are damaged")
         expected.append(outputs)
@@ -189,13 +191,9 @@ def _padded(
             values = engine.session.run(feeds, names)
             for row, (index, span) in enumerate(zip(chosen, spans, strict=True)):
                 wants.append(expected[index])
-                gots.append({name: _own_part(values[name][row], span) for name in names})
+                own = {name: span if name in engine.token_level else slice(None) for name in names}
+                gots.append({name: values[name][row][own[name]] for name in names})
     return _compare(names, wants, gots)
-
-
-def _own_part(value: Array, span: slice) -> Array:
-    """Cut a token-level row to the text's own positions."""
-    return value[span] if value.ndim > 1 else value
 
 
 def _fill(engine: Engine, samples: Sequence[Sample], length: int, side: str) -> tuple[dict[str, Array], list[slice]]:
@@ -207,7 +205,7 @@ def _fill(engine: Engine, samples: Sequence[Sample], length: int, side: str) -> 
         size = len(sample.encoded)
         span = slice(0, size) if side == "right" else slice(length - size, length)
         feeds["input_ids"][row, span] = sample.encoded.ids
-        feeds["attention_mask"][row, span] = 1
+        feeds["attention_mask"][row, span.start : span.stop - sample.encoded.unattended] = 1
         feeds["token_type_ids"][row, span] = sample.encoded.type_ids
         spans.append(span)
     return feeds, spans
@@ -222,7 +220,8 @@ def _neighbour_overlap(name: str, expected: Sequence[dict[str, Array]], found: S
 
 
 def _nearest(vectors: Array) -> Array:
-    distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1)
+    # Row by row: all differences at once would be gigabytes for vectors as wide as a vocabulary.
+    distances = np.stack([np.linalg.norm(vectors - row, axis=-1) for row in vectors])
     np.fill_diagonal(distances, np.inf)
     return np.argsort(distances, axis=1)[:, :_NEIGHBOURS]
 

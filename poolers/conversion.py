@@ -5,9 +5,13 @@ from __future__ import annotations
 from .architectures import NON_TEXT_SUFFIXES, match_suffix
 from .errors import ConfigError
 from .files import CheckpointFiles
+from .late_modules import STANFORD_ARCHITECTURES
 from .spec import Convert, Runner
 from .st_modules import answers_scores, has_pooling, module_kind
 from .token_classifier import has_logit_score
+
+# Modules that make sparse or multi-vector embedders.
+_VECTOR_MODULES = frozenset({"SpladePooling", "MultiVectorMask"})
 
 
 def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner: Runner = "auto") -> Convert:
@@ -27,11 +31,9 @@ def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner
         )
     if convert != "auto":
         return convert
-    if has_logit_score(files.modules):
-        return "classify"  # a causal LM by its architecture, a reranker by its modules
+    if has_logit_score(files.modules) or is_modular_cross_encoder(files):
+        return "classify"  # by its modules, whatever its architecture is called
     row = match_suffix(architecture)
-    if is_modular_cross_encoder(files):
-        return "classify"
     if files.st_config.get("model_type") == "CrossEncoder" and (row is None or row[1] != "classify"):
         # Read as an embedder it would answer a vector of one number, and rank nothing.
         kinds = ", ".join(module_kind(entry) for entry in files.modules or ())
@@ -43,12 +45,20 @@ def resolve_convert(files: CheckpointFiles, *, convert: Convert = "auto", runner
     if row is not None and row[0] == "pooling":
         # A sentence-transformers repo is an embedder unless its architecture says otherwise.
         return row[1]
-    if runner == "pooling" or has_pooling(files.modules):
+    answers_vectors = any(module_kind(entry) in _VECTOR_MODULES for entry in files.modules or ())
+    if runner == "pooling" or has_pooling(files.modules) or answers_vectors or architecture in STANFORD_ARCHITECTURES:
         return "embed"
+    raise ConfigError(_way_out(architecture))
+
+
+def _way_out(architecture: str) -> str:
+    if architecture.endswith("ForMaskedLM"):
+        return (
+            f'{architecture} is not a pooling model by itself; pass --pooler-config \'{{"pooling_type": "SPLADE"}}\' '
+            "for sparse vectors from its vocabulary, or --convert embed for a dense vector"
+        )
     shown = architecture or "(no architecture in config.json)"
-    raise ConfigError(
-        f"{shown} is not a pooling model by itself; pass --convert embed|classify|reward to adapt it into one"
-    )
+    return f"{shown} is not a pooling model by itself; pass --convert embed|classify|reward to adapt it into one"
 
 
 def is_modular_cross_encoder(files: CheckpointFiles) -> bool:

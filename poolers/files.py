@@ -18,6 +18,8 @@ class CheckpointFiles:
         transformer_config: ``sentence_bert_config.json`` (or its per-architecture variants).
         st_config: ``config_sentence_transformers.json``.
         tokenizer_config: ``tokenizer_config.json``.
+        artifact: Stanford ColBERT's ``artifact.metadata``.
+        weight_files: names of the weight files of further heads that lie beside ``config.json``.
     """
 
     config: Mapping[str, Any]
@@ -26,6 +28,8 @@ class CheckpointFiles:
     transformer_config: Mapping[str, Any] = field(default_factory=dict)
     st_config: Mapping[str, Any] = field(default_factory=dict)
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
+    artifact: Mapping[str, Any] = field(default_factory=dict)
+    weight_files: frozenset[str] = frozenset()
 
     @property
     def architecture(self) -> str:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ConfigError
-from .spec import Activation, HeadStep
+from .parts import HeadStep
+from .spec import Activation
 
 _NORM_EPS = 1e-12  # F.normalize's default; vLLM and sentence-transformers use it too
 

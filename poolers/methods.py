@@ -82,6 +82,27 @@ def every_token(hidden: Tensor, mask: Tensor) -> Tensor:
     return hidden
 
 
+def splade(logits: Tensor, mask: Tensor, strategy: str = "max", function: str = "relu") -> Tensor:
+    """SPLADE: ``log1p(relu(logits))`` pooled over real tokens; zeros for an empty row.
+
+    The functions never fall, so the largest value is taken first and they see one row a text.
+
+    Args:
+        logits: of the masked language model, float32 ``[batch_size, sequence_length, vocabulary]``.
+        mask: int64 ``[batch_size, sequence_length]``.
+        strategy: ``max`` or ``sum``.
+        function: ``relu``, or ``log1p_relu`` for log1p once more.
+    """
+
+    def weigh(values: Tensor) -> Tensor:
+        weights = torch.log1p(torch.relu(values))
+        return torch.log1p(weights) if function == "log1p_relu" else weights
+
+    if strategy == "sum":
+        return clear_padding(weigh(logits), mask).sum(dim=1)
+    return weigh(maximum(logits, mask))
+
+
 METHODS: dict[PoolingType, Method] = {
     "LAST": last_token,
     "CLS": first_token,
@@ -91,6 +112,7 @@ METHODS: dict[PoolingType, Method] = {
     "MAX": maximum,
     "MEAN_SQRT_LEN": mean_sqrt_len,
     "WEIGHTED_MEAN": weighted_mean,
+    "SPLADE": splade,
 }
 
 

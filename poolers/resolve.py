@@ -15,15 +15,24 @@ from .architectures import (
     POOLING_KEYS,
     match_suffix,
 )
-from .conversion import is_modular_cross_encoder, resolve_convert
+from .chains import chain_for
+from .conversion import resolve_convert
 from .errors import ConfigError
 from .files import CheckpointFiles
 from .labels import classification_activation, label_names, module_activation
+from .late_modules import bge_m3_vectors, is_native, late_interaction
 from .limits import hidden_size
 from .pooler_config import PoolerConfig
+from .sparse_modules import (
+    SPLADE_ARCHITECTURE,
+    has_bge_m3_heads,
+    splade_head,
+    token_weight_head,
+    vocabulary_size,
+)
 from .spec import Convert, PoolingSpec, PoolingType, Runner, Source, parse_pooling_type
-from .st_modules import SCORES, VECTOR, ModuleChain, parse_chain, require_hidden_states
-from .token_classifier import TokenRows, token_rows, without_logit_score
+from .st_modules import ModuleChain
+from .token_classifier import TokenRows, token_rows
 from .validate import validate
 
 _NO_CHAIN = ModuleChain(transformer_path="", pooling=None, steps=(), normalize=False)
@@ -43,8 +52,10 @@ def resolve(
             message names the architecture, module or key.
     """
     user = pooler_config or PoolerConfig()
+    if convert == "auto" and user.resolved_pooling_type() == "SPLADE":
+        convert = "embed"
     convert = resolve_convert(files, convert=convert, runner=runner)
-    chain = _chain(files, convert)
+    chain = chain_for(files, convert)
     hook = _hook(files, convert)
     sources: dict[str, Source] = {}
     pooling = _resolve_pooling(files, convert, chain, user, sources)
@@ -58,9 +69,11 @@ def resolve(
             "use_activation",
             user=user.resolved_activation(),
             # A sentence-transformers checkpoint without Normalize is un-normalised (vLLM does the same).
-            st=chain.normalize if chain.pooling is not None and not chain.scores else None,
+            st=chain.normalize
+            if (chain.pooling is not None or is_native(files.modules)) and not chain.scores
+            else None,
             architecture=hook.get("use_activation"),
-            default=convert != "reward",
+            default=convert != "reward" and pooling[0] != "SPLADE",
         ),
         "logit_mean": _pick(sources, "logit_mean", user=_user_mean(user), architecture=logit_mean),
         "logit_sigma": _pick(sources, "logit_sigma", user=user.logit_sigma, architecture=_temperature(files, convert)),
@@ -70,7 +83,7 @@ def resolve(
     }
     width = _chained_width(chain, hidden, len(pooling))
     if convert == "embed":
-        chosen |= _embed_fields(files, width, sources) | _chain_fields(chain, sources)
+        chosen |= _embed_fields(files, width, sources) | _chain_fields(chain, sources) | _vector_fields(files, pooling)
     elif chain.scores:
         chosen |= _score_fields(files, width, sources) | _chain_fields(chain, sources)
     else:
@@ -81,20 +94,15 @@ def resolve(
     return spec
 
 
-def _chain(files: CheckpointFiles, convert: Convert) -> ModuleChain:
-    """Return the modules that the conversion is about; a head of the checkpoint's own class leaves them out."""
-    chain = parse_chain(without_logit_score(files.modules), files.module_configs) if files.modules else _NO_CHAIN
-    is_modular = convert == "classify" and is_modular_cross_encoder(files)
-    if convert != "embed" and not is_modular:
-        return _NO_CHAIN
-    if chain.scores and not is_modular:
-        raise ConfigError(
-            f"modules.json ends in {SCORES!r}, which convert={convert} does not answer; expected {VECTOR!r}, or a "
-            "CrossEncoder in config_sentence_transformers.json and convert=classify"
-        )
-    if chain.pooling is not None or files.transformer_config.get("module_output_name") == VECTOR:
-        require_hidden_states(files.transformer_config)
-    return chain
+def _vector_fields(files: CheckpointFiles, pooling: tuple[PoolingType, ...]) -> dict[str, Any]:
+    """The sparse and multi-vector heads, alone or beside a pooled vector."""
+    if pooling[0] == "SPLADE":
+        return {"sparse": splade_head(files), "embedding_size": vocabulary_size(files)}
+    if pooling[0] == "ALL":
+        return {"late_interaction": late_interaction(files)}
+    if has_bge_m3_heads(files):
+        return {"sparse": token_weight_head(files), "late_interaction": bge_m3_vectors(files)}
+    return {}
 
 
 def _hook(files: CheckpointFiles, convert: Convert) -> dict[str, Any]:
@@ -145,7 +153,8 @@ def _resolve_pooling(
     asked = user.resolved_pooling_type()
     stated = _architecture_pooling(files, convert)
     # Modules after the transformer and no Pooling among them: late interaction (ColBERT), every token is a vector.
-    from_modules = ("ALL",) if chain.pooling is None and chain.steps else chain.pooling
+    is_late = convert == "embed" and chain.pooling is None and bool(chain.steps or late_interaction(files))
+    from_modules = ("ALL",) if is_late else chain.pooling
     pooling: tuple[PoolingType, ...] = _pick(
         sources,
         "pooling",
@@ -163,6 +172,8 @@ def _architecture_pooling(files: CheckpointFiles, convert: Convert) -> PoolingTy
         return parse_pooling_type(hook["pooling_type"])
     if convert == "reward":
         return None
+    if convert == "embed" and files.architecture == SPLADE_ARCHITECTURE:
+        return "SPLADE"
     if files.architecture in POOLING_KEYS:
         return _config_pooling(files, POOLING_KEYS[files.architecture])
     if convert == "classify" and files.architecture.endswith("ForTokenClassification"):

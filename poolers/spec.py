@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from .errors import ConfigError, closest
+from .parts import HeadStep, LateInteraction, SparseHead
 
-PoolingType = Literal["LAST", "CLS", "MEAN", "ALL", "STEP", "MAX", "MEAN_SQRT_LEN", "WEIGHTED_MEAN"]
+PoolingType = Literal["LAST", "CLS", "MEAN", "ALL", "STEP", "MAX", "MEAN_SQRT_LEN", "WEIGHTED_MEAN", "SPLADE"]
 POOLING_TYPES: tuple[PoolingType, ...] = get_args(PoolingType)
 
 TokenPoolingType = Literal["ALL", "STEP"]
@@ -23,15 +24,13 @@ CONVERTS: tuple[Convert, ...] = get_args(Convert)
 Runner = Literal["auto", "generate", "pooling"]
 RUNNERS: tuple[Runner, ...] = get_args(Runner)
 
-Task = Literal["embed", "classify", "score", "reward", "encode", "token_embed", "token_classify"]
+Task = Literal["embed", "classify", "score", "reward", "encode", "token_embed", "token_classify", "sparse_embed"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 Activation = Literal["identity", "normalize", "sigmoid", "softmax"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 Source = Literal["user", "sentence_transformers", "architecture", "convert_default"]
-
-StepKind = Literal["dense", "layer_norm", "normalize"]
 
 PairFormat = Literal["pair", "concat"]
 
@@ -72,23 +71,6 @@ def parse_pooling_type(name: object) -> PoolingType:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadStep:
-    """One module between pooling and the output, in the order of ``modules.json``.
-
-    ``path`` is the module's folder inside the checkpoint (weights), empty for weightless steps. ``residual`` adds a
-    dense step's input to its output, through a matrix of its own where the two differ in width.
-    """
-
-    kind: StepKind
-    path: str = ""
-    in_features: int | None = None
-    out_features: int | None = None
-    bias: bool = True
-    activation: str = "identity"
-    residual: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class PoolingSpec:
     """One fully resolved pooling head. Pure data: stored in the bundle, printed by the CLI.
 
@@ -116,6 +98,8 @@ class PoolingSpec:
             where the checkpoint has a classifier of its own.
         classifier_tokens: the tokens whose rows they are, ``from_2_way_softmax`` in the order false, true.
         classifier_token_ids: their ids (the tokenizer gives them at export).
+        sparse: the head of weights per vocabulary entry, alone or beside a pooled vector.
+        late_interaction: what the checkpoint declares about query and document texts.
         sources: field name -> where its value came from.
     """
 
@@ -141,6 +125,8 @@ class PoolingSpec:
     classifier_method: TokenMethod | None = None
     classifier_tokens: tuple[str, ...] = ()
     classifier_token_ids: tuple[int, ...] = ()
+    sparse: SparseHead | None = None
+    late_interaction: LateInteraction | None = None
     sources: dict[str, Source] = field(default_factory=dict)
 
     @property
@@ -162,9 +148,22 @@ class PoolingSpec:
     def tasks(self) -> tuple[Task, ...]:
         """Tasks a bundle with this head answers, the primary one first."""
         if self.convert == "embed":
-            return ("token_embed", "encode") if self.is_token_level else ("embed", "score", "token_embed", "encode")
+            return self._embed_tasks()
         if self.convert == "reward":
             return ("reward", "token_classify", "encode")
         if self.is_token_level:
             return ("token_classify",)
         return ("classify", "score") if self.num_labels == 1 else ("classify",)
+
+    def _embed_tasks(self) -> tuple[Task, ...]:
+        if self.is_sparse_only:
+            return ("embed", "score", "sparse_embed")
+        if self.is_token_level:
+            return ("token_embed", "encode") if self.pooling[0] == "STEP" else ("token_embed", "score", "encode")
+        tasks: tuple[Task, ...] = ("embed", "score", "token_embed", "encode")
+        return tasks if self.sparse is None else (*tasks, "sparse_embed")
+
+    @property
+    def is_sparse_only(self) -> bool:
+        """Whether the head answers nothing but weights per vocabulary entry (SPLADE)."""
+        return self.pooling[0] == "SPLADE"

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import ConfigError
-from .spec import HeadStep, PoolingType
+from .parts import HeadStep
+from .spec import PoolingType
 from .st_activations import ACROSS_FEATURES, parse_activation
 
 # What a module works on: names of sentence-transformers' feature dictionary.

@@ -15,6 +15,8 @@ def validate(spec: PoolingSpec) -> None:
     token_types = [kind for kind in spec.pooling if kind in TOKEN_POOLING_TYPES]
     if token_types and len(spec.pooling) > 1:
         raise ConfigError(f"pooling type {token_types[0]} cannot be concatenated with others, got {spec.pooling}")
+    if "SPLADE" in spec.pooling:
+        _validate_splade(spec)
     if spec.convert == "reward" and not token_types:
         raise ConfigError(f"a reward head pools ALL or STEP, got {spec.pooling[0]}; use --convert classify for one "
                           "score a text")  # fmt: skip
@@ -32,6 +34,14 @@ def validate(spec: PoolingSpec) -> None:
         raise ConfigError("logit_sigma cannot be 0 (division by zero)")
     if spec.dimensions is not None:
         _validate_dimensions(spec, spec.dimensions)
+
+
+def _validate_splade(spec: PoolingSpec) -> None:
+    if spec.convert != "embed" or len(spec.pooling) > 1:
+        raise ConfigError(f"pooling type SPLADE is an embedding of its own, got convert={spec.convert}, "
+                          f"pooling={' + '.join(spec.pooling)}")  # fmt: skip
+    if spec.use_activation:
+        raise ConfigError("SPLADE weights are not normalised; leave out use_activation (and normalize)")
 
 
 def _validate_dimensions(spec: PoolingSpec, dimensions: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..poolers.spec import PoolingSpec
 from .bundle import Bundle
 from .config import RuntimeConfig
 from .manifest import GraphInfo
@@ -18,11 +19,17 @@ Array = np.ndarray
 Rows = dict[str, Array]
 Progress = Callable[[int], object]
 
+# Logits of a batch, before SPLADE pools them: half a GiB in float32.
+_MAX_LOGITS = 2**27
+
 _SEQUENCE_AXIS = "sequence_length"
 
 
 class Engine:
-    """A loaded bundle: its tokenizer and its session. Safe to call from several threads."""
+    """A loaded bundle: its tokenizer and its session. Safe to call from several threads.
+
+    ``token_level`` names the graph outputs that have a row per token.
+    """
 
     def __init__(self, bundle: Bundle, config: RuntimeConfig, max_length: int | None = None) -> None:
         """Load tokenizer and graph.
@@ -36,7 +43,8 @@ class Engine:
         self.config = config
         self.tokenizer = TextTokenizer(bundle.path("tokenizer.json"), bundle.manifest.tokenizer, max_length)
         self.session = Session(bundle, config)
-        self._token_level = _token_level_outputs(bundle.graph(config.precision)[1])
+        self.token_level = _token_level_outputs(bundle.graph(config.precision)[1])
+        self._max_tokens = _token_budget(config, bundle.manifest.pooling)
 
     def run(self, inputs: Sequence[Encoded], outputs: Sequence[str], progress: Progress | None = None) -> list[Rows]:
         """Run inputs through the graph.
@@ -55,14 +63,14 @@ class Engine:
         results: list[Rows] = [{} for _ in inputs]
         plan = plan_batches(
             [len(item) for item in inputs],
-            max_tokens=self.config.max_batch_tokens,
+            max_tokens=self._max_tokens,
             max_rows=self.config.max_batch_size,
         )
         for batch in plan:
             values = self.session.run(self._feeds(inputs, batch), outputs)
             for name, value in values.items():
                 for position, row in enumerate(batch.rows):
-                    cut = value[position, : len(inputs[row])] if name in self._token_level else value[position]
+                    cut = value[position, : len(inputs[row])] if name in self.token_level else value[position]
                     # Copied: a view would keep the whole padded batch alive.
                     results[row][name] = require_finite(np.array(cut, dtype=np.float32), name)
             if progress is not None:
@@ -77,9 +85,16 @@ class Engine:
         for position, row in enumerate(batch.rows):
             item = inputs[row]
             ids[position, : len(item)] = item.ids
-            mask[position, : len(item)] = 1
+            mask[position, : len(item) - item.unattended] = 1
             types[position, : len(item)] = item.type_ids
         return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def _token_budget(config: RuntimeConfig, spec: PoolingSpec) -> int:
+    """Padded tokens a batch: SPLADE answers a number per token and vocabulary entry before it pools."""
+    if not spec.is_sparse_only or not spec.embedding_size:
+        return config.max_batch_tokens
+    return min(config.max_batch_tokens, max(1, _MAX_LOGITS // spec.embedding_size))
 
 
 def _token_level_outputs(graph: GraphInfo) -> frozenset[str]:

@@ -2,8 +2,9 @@
 
 Format 1: ``{"format": 1, "model": str, "tolerance": {"max_abs": float, "min_cosine": float},
 "cases": [{"text": str, "pair": str | null, "input_ids": [int], "token_type_ids": [int],
-"outputs": {name: nested list}}]}``. Outputs come from the reference implementation, not from the
-graph.
+"outputs": {name: nested list}}]}``. A vector as wide as a vocabulary is stated by its non-zero
+entries, ``{"size": n, "indices": [int], "values": [float]}``. Outputs come from the reference
+implementation, not from the graph.
 """
 
 from __future__ import annotations
@@ -124,11 +125,24 @@ def _replay_outputs(engine: Engine, case: GoldenCase, shown: str, tolerance: Tol
             result.failures.append(f"{shown}: {name} differs by {gap:.2e} (cosine {cosine:.6f})")
 
 
+def dense(stated: Any) -> np.ndarray:
+    """Read a stated output: nested lists, or ``{"size": n, "indices": [int], "values": [float]}``.
+
+    Raises:
+        TypeError, ValueError, KeyError, IndexError: neither of the two.
+    """
+    if not isinstance(stated, dict):
+        return np.asarray(stated, np.float64)
+    vector = np.zeros(stated["size"], np.float64)
+    vector[stated["indices"]] = stated["values"]
+    return vector
+
+
 def _compare(stated: Any, got: np.ndarray) -> tuple[float, float]:
     """Largest difference and cosine; ``(inf, -1)`` where the two cannot be compared."""
     try:
-        want = np.asarray(stated, np.float64)
-    except (TypeError, ValueError):  # ragged, or not numbers
+        want = dense(stated)
+    except (TypeError, ValueError, KeyError, IndexError):  # ragged, or not numbers
         return float("inf"), -1.0
     if want.shape != got.shape or not np.isfinite(want).all():
         return float("inf"), -1.0

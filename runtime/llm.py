@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..poolers.parts import InputType
 from ..poolers.pooler_config import PoolerConfig
 from ..poolers.spec import TASKS, Convert, PoolingSpec, Runner, Task
 from .autoexport import bundle_for
@@ -19,6 +20,7 @@ from .engine import Engine
 from .errors import InputError
 from .options import from_env
 from .outputs import (
+    AllEmbeddingsRequestOutput,
     ClassificationOutput,
     ClassificationRequestOutput,
     EmbeddingOutput,
@@ -26,11 +28,13 @@ from .outputs import (
     PoolingOutput,
     PoolingRequestOutput,
     ScoringRequestOutput,
+    SparseEmbeddingRequestOutput,
 )
 from .params import PoolingParams
 from .prompts import parse_prompts
 from .requests import CallOptions, Params, Rows, UseTqdm, run
 from .scoring import score
+from .vectors import embed_all, embed_sparse, named
 
 
 class LLM:
@@ -136,6 +140,53 @@ class LLM:
             for i, (item, value) in enumerate(rows)
         ]
 
+    def embed_sparse(
+        self,
+        prompts: Any,
+        *,
+        max_active_dims: int | None = None,
+        truncate_prompt_tokens: int | None = None,
+        use_tqdm: UseTqdm = True,
+        pooling_params: Params = None,
+    ) -> list[SparseEmbeddingRequestOutput]:
+        """Embed prompts as weights per vocabulary entry (SPLADE, bge-m3); other arguments as ``embed``.
+
+        Args:
+            prompts: as ``embed``.
+            max_active_dims: keep the largest so many weights of a text.
+            truncate_prompt_tokens: as ``embed``.
+            use_tqdm: as ``embed``.
+            pooling_params: as ``embed``.
+        """
+        options = CallOptions(truncate_prompt_tokens, use_tqdm)
+        rows = embed_sparse(self.engine, parse_prompts(prompts), pooling_params, options, max_active_dims)
+        return [
+            SparseEmbeddingRequestOutput(
+                request_id=str(i), prompt_token_ids=item.ids, outputs=named(self.engine, sparse)
+            )
+            for i, (item, sparse) in enumerate(rows)
+        ]
+
+    def embed_all(
+        self,
+        prompts: Any,
+        *,
+        truncate_prompt_tokens: int | None = None,
+        use_tqdm: UseTqdm = True,
+        pooling_params: Params = None,
+        input_type: InputType | None = None,
+    ) -> list[AllEmbeddingsRequestOutput]:
+        """Every kind of vector the model has for a text (bge-m3: dense, sparse, per token) from one pass of the graph.
+
+        Arguments as ``embed`` and ``encode``.
+        """
+        options = CallOptions(truncate_prompt_tokens, use_tqdm, input_type=input_type)
+        rows = embed_all(self.engine, parse_prompts(prompts), pooling_params, options)
+        return [
+            AllEmbeddingsRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=vectors)
+            for i, (item, vectors) in enumerate(rows)
+        ]
+
     def classify(
         self,
         prompts: Any,
@@ -181,6 +232,7 @@ class LLM:
         lora_request: object | None = None,
         pooling_task: Task | None = None,
         tokenization_kwargs: Mapping[str, Any] | None = None,
+        input_type: InputType | None = None,
     ) -> list[PoolingRequestOutput]:
         """Run any pooling task and return its array.
 
@@ -190,9 +242,11 @@ class LLM:
             truncate_prompt_tokens: as ``embed``.
             use_tqdm: as ``embed``.
             lora_request: as ``embed``.
-            pooling_task: ``embed``, ``classify``, ``reward``, ``token_embed``, ``token_classify`` or
-                ``encode`` (token states as they are); ``None`` takes the model's primary task.
+            pooling_task: ``embed``, ``classify``, ``reward``, ``token_embed``, ``token_classify``,
+                ``sparse_embed`` or ``encode`` (token states as they are); ``None`` takes the model's primary task.
             tokenization_kwargs: as ``embed``.
+            input_type: ``query`` or ``document``: read the texts as a late-interaction checkpoint declares
+                (markers, query expansion, lengths, skiplist); ``None`` reads them as they are, as vLLM does.
 
         Raises:
             InputError: as ``embed``; or an unknown task.
@@ -201,7 +255,7 @@ class LLM:
         if task not in TASKS or task == "score":
             valid = [name for name in TASKS if name != "score"]
             raise InputError(f"pooling_task must be one of {valid}, got {task!r}")
-        options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs)
+        options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs, input_type)
         rows = run(self.engine, task, parse_prompts(prompts), pooling_params, options)
         return _pooling_outputs(rows)
 
@@ -220,7 +274,7 @@ class LLM:
         """Score pairs of texts: 1:1, 1:N or N:N.
 
         A cross-encoder (one label) reads the pair as one input; an embedding model answers the
-        cosine of the two vectors.
+        cosine of the two vectors, a sparse one their dot product, late interaction MaxSim.
 
         Raises:
             InputError: another cardinality, or a model that cannot score.

@@ -62,6 +62,48 @@ class ClassificationOutput:
         return f"ClassificationOutput(probs={self.probs})"
 
 
+@dataclass(frozen=True, eq=False)
+class SparseEmbeddingOutput:
+    """One text's weights per vocabulary entry, those that are not zero.
+
+    Attributes:
+        indices: int64 ``[k]``, ascending token ids.
+        values: float32 ``[k]``.
+        tokens: the same tokens, as the tokenizer spells them.
+        size: width of the vector, 0 where only the ids are known (bge-m3).
+    """
+
+    indices: Array
+    values: Array
+    tokens: tuple[str, ...]
+    size: int = 0
+
+    @property
+    def token_weights(self) -> dict[str, float]:
+        """Token -> weight, the largest first."""
+        order = np.argsort(-self.values, kind="stable")
+        return {self.tokens[i]: float(self.values[i]) for i in order}
+
+    def __repr__(self) -> str:
+        """Show the number of weights, not all of them."""
+        return f"SparseEmbeddingOutput({len(self.indices)} weights)"
+
+
+@dataclass(frozen=True, eq=False)
+class AllEmbeddingsOutput:
+    """Every kind of vector the model has for one text, from one pass; ``None`` for a kind it has not.
+
+    Attributes:
+        dense: the pooled vector.
+        sparse: weights per vocabulary entry.
+        tokens: float32 ``[num_tokens, dim]``, for late interaction.
+    """
+
+    dense: EmbeddingOutput | None
+    sparse: SparseEmbeddingOutput | None
+    tokens: Array | None
+
+
 @dataclass(frozen=True)
 class ScoringOutput:
     """One pair's score."""
@@ -98,6 +140,20 @@ class EmbeddingRequestOutput(RequestOutput):
     """Result of ``embed``."""
 
     outputs: EmbeddingOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparseEmbeddingRequestOutput(RequestOutput):
+    """Result of ``embed_sparse``."""
+
+    outputs: SparseEmbeddingOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllEmbeddingsRequestOutput(RequestOutput):
+    """Result of ``embed_all``."""
+
+    outputs: AllEmbeddingsOutput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ _VALID: dict[Task, frozenset[str]] = {
     "token_classify": frozenset({"use_activation", "softmax"}),
     "reward": frozenset({"use_activation", "softmax"}),
     "encode": frozenset({"use_activation", "softmax"}),
+    "sparse_embed": frozenset(),
 }
 _STEP_FIELDS = frozenset({"step_tag_id", "returned_token_ids"})
 

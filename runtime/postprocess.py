@@ -12,6 +12,7 @@ import numpy as np
 from ..poolers.spec import Activation, PoolingSpec, Task
 from .errors import InputError
 from .params import PoolingParams
+from .sparse import keep_largest
 
 Array = np.ndarray
 
@@ -60,7 +61,9 @@ def required_output(task: Task, spec: PoolingSpec, available: Sequence[str], par
             Dense layers, say).
     """
     active = is_active(task, spec, params)
-    if task == "embed":
+    if spec.is_sparse_only or task == "sparse_embed":
+        name = "sparse_embedding" if spec.is_sparse_only else "token_weights"
+    elif task == "embed":
         name = "unnormalized_embedding" if spec.use_activation and not active else "sentence_embedding"
     elif spec.convert == "embed":
         name = _token_output(task, spec, active)
@@ -82,6 +85,10 @@ def _token_output(task: Task, spec: PoolingSpec, active: bool) -> str:
             held = "normalised" if spec.use_activation else "un-normalised"
             raise InputError(f"this bundle holds {held} token vectors only; use pooling_task='token_embed' as it is")
         return "last_hidden_state"
+    if spec.late_interaction is not None and spec.late_interaction.steps and task == "token_embed":
+        if not active:
+            raise InputError("this bundle holds normalised token vectors only; `encode` returns the hidden states")
+        return "token_embeddings"
     if spec.projects_tokens:
         return "token_embeddings"
     if spec.steps and task == "token_embed":
@@ -119,14 +126,18 @@ def finish(task: Task, spec: PoolingSpec, params: PoolingParams, name: str, valu
         ids: the text's token ids (STEP rows).
 
     Returns:
-        float32: ``[dim]``, ``[num_labels]``, ``[num_tokens, dim]`` or ``[num_steps, k]``.
+        float32: ``[dim]``, ``[vocabulary]`` (SPLADE), ``[num_labels]``, ``[num_tokens]`` (token
+        weights), ``[num_tokens, dim]`` or ``[num_steps, k]``.
 
     Raises:
         InputError: ``returned_token_ids`` outside the columns there are.
     """
     active = is_active(task, spec, params)
-    if name == "probs":
+    if name in ("probs", "token_weights"):
         return value
+    if name == "sparse_embedding":
+        value = keep_largest(value, spec.sparse.max_active_dims if spec.sparse is not None else None)
+        return normalize(value) if params.switch() else value
     if spec.pooling[0] == "STEP":
         value = _select_steps(value, spec, params, ids)
     if spec.convert == "embed":
@@ -142,7 +153,10 @@ def _finish_embedding(
     task: Task, name: str, spec: PoolingSpec, params: PoolingParams, value: Array, active: bool
 ) -> Array:
     # Beside a pooled vector, `token_embeddings` are the projected, un-normalised states.
-    in_graph = name == "sentence_embedding" or (name == "token_embeddings" and spec.is_token_level)
+    has_own_projection = spec.late_interaction is not None and bool(spec.late_interaction.steps)
+    in_graph = name == "sentence_embedding" or (
+        name == "token_embeddings" and (spec.is_token_level or has_own_projection)
+    )
     done = spec.use_activation and in_graph and spec.pooling[0] != "STEP"
     dimensions = params.dimensions if params.dimensions is not None else spec.dimensions
     if dimensions is not None and dimensions < value.shape[-1] and task != "encode":

@@ -9,9 +9,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..poolers.parts import InputType
 from ..poolers.spec import PoolingSpec, Task
 from .engine import Engine
 from .errors import InputError
+from .late import check_input_type, encode_texts, kept_rows
 from .params import PoolingParams, check_params
 from .postprocess import finish, required_output
 from .prompts import Prompt
@@ -33,6 +35,7 @@ _UNSUPPORTED: dict[str, str] = {
     "reward": "Reward API is not supported by this model. Try converting the model using `--convert reward`.",
     "encode": "`encode` is not supported by this model: its graph has no token-level output.",
     "score": "This model does not support the Scoring API.",
+    "sparse_embed": "This model has no sparse vectors.",
 }
 
 
@@ -53,12 +56,14 @@ class CallOptions:
         lora_request: accepted for vLLM callers as long as it is ``None``.
         tokenization_kwargs: ``truncate_prompt_tokens`` and ``add_special_tokens``, where vLLM
             0.32 has them.
+        input_type: which side of a search the texts are on, for models that read the two differently.
     """
 
     truncate_prompt_tokens: int | None = None
     use_tqdm: UseTqdm = False
     lora_request: object | None = None
     tokenization_kwargs: Mapping[str, Any] | None = None
+    input_type: InputType | None = None
 
     def __post_init__(self) -> None:
         """Refuse what a bundle cannot do.
@@ -111,25 +116,63 @@ def run(engine: Engine, task: Task, prompts: list[Prompt], params: Params, optio
         RuntimeFailure: the graph failed.
     """
     spec = engine.bundle.manifest.pooling
-    require_task(task, spec)
-    each = _spread(params, len(prompts))
-    for item in each:
-        check_params(item, task, spec, engine.bundle.name)
-    default = options.truncation()
-    limits = [p.truncate_prompt_tokens if p.truncate_prompt_tokens is not None else default for p in each]
-    encoded = engine.tokenizer.encode(prompts, limits, add_special_tokens=options.add_special_tokens())
+    each = prepare(engine, task, prompts, params)
+    encoded = encode(engine, prompts, each, options)
 
     groups: dict[str, list[int]] = {}
     for index, item in enumerate(each):
         output = required_output(task, spec, engine.session.output_names, item)
         groups.setdefault(output, []).append(index)
     values: list[np.ndarray] = [np.empty(0, np.float32)] * len(encoded)
-    with _progress_bar(options.use_tqdm, len(encoded)) as bar:
+    with progress_bar(options.use_tqdm, len(encoded)) as bar:
         for output, indices in groups.items():
             rows = engine.run([encoded[i] for i in indices], [output], bar.update if bar is not None else None)
             for index, row in zip(indices, rows, strict=True):
-                values[index] = finish(task, spec, each[index], output, row[output], encoded[index].ids)
+                value = finish(task, spec, each[index], output, row[output], encoded[index].ids)
+                values[index] = counted_rows(task, spec, value, encoded[index].ids, options.input_type)
     return list(zip(encoded, values, strict=True))
+
+
+def prepare(engine: Engine, task: Task, prompts: list[Prompt], params: Params) -> Sequence[PoolingParams]:
+    """Check the task and the parameters of a call; return one for every prompt.
+
+    Raises:
+        InputError: the model does not have the task, or a parameter that does not fit it.
+    """
+    spec = engine.bundle.manifest.pooling
+    require_task(task, spec)
+    each = _spread(params, len(prompts))
+    for item in each:
+        check_params(item, task, spec, engine.bundle.name)
+    return each
+
+
+def encode(engine: Engine, prompts: list[Prompt], each: Sequence[PoolingParams], options: CallOptions) -> list[Encoded]:
+    """Tokenize the prompts of one call.
+
+    Raises:
+        InputError: a prompt, a truncation or an input type that cannot be served.
+    """
+    late = engine.bundle.manifest.pooling.late_interaction
+    check_input_type(options.input_type, late)
+    default = options.truncation()
+    limits = [p.truncate_prompt_tokens if p.truncate_prompt_tokens is not None else default for p in each]
+    special = options.add_special_tokens()
+    if late is None or options.input_type is None:
+        return engine.tokenizer.encode(prompts, limits, add_special_tokens=special)
+    if not special:
+        raise InputError("input_type reads texts as the model was trained to: with add_special_tokens")
+    return encode_texts(engine.tokenizer, late, options.input_type, prompts, limits)
+
+
+def counted_rows(
+    task: Task, spec: PoolingSpec, value: np.ndarray, ids: Sequence[int], input_type: InputType | None
+) -> np.ndarray:
+    """Leave out the token vectors that late interaction does not compare."""
+    if task != "token_embed" or spec.late_interaction is None:
+        return value
+    counted: np.ndarray = value[kept_rows(spec.late_interaction, input_type, ids)]
+    return counted
 
 
 def _spread(params: Params, count: int) -> Sequence[PoolingParams]:
@@ -142,7 +185,7 @@ def _spread(params: Params, count: int) -> Sequence[PoolingParams]:
     return params
 
 
-def _progress_bar(use_tqdm: UseTqdm, total: int) -> AbstractContextManager[_Bar | None]:
+def progress_bar(use_tqdm: UseTqdm, total: int) -> AbstractContextManager[_Bar | None]:
     """A bar on stderr for real batches; a single text answers before a bar could be read."""
     if not use_tqdm or (use_tqdm is True and total < 2):
         return nullcontext(None)

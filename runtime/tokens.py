@@ -19,10 +19,15 @@ Text = str | tuple[str, str]  # a text, or a pair of texts
 
 @dataclass(frozen=True)
 class Encoded:
-    """One tokenized input. ``type_ids`` has the length of ``ids``."""
+    """One tokenized input. ``type_ids`` has the length of ``ids``.
+
+    ``unattended`` counts the tokens at the end that the model does not attend to and that answer all
+    the same: the expansion of a ColBERT query.
+    """
 
     ids: list[int]
     type_ids: list[int]
+    unattended: int = 0
 
     def __len__(self) -> int:
         """Number of tokens."""
@@ -71,7 +76,7 @@ class TextTokenizer:
         """
         encoded: dict[int, Encoded] = {}
         by_limit: dict[int | None, list[int]] = {}  # one pass for all texts of one truncation size
-        for index, (prompt, limit) in enumerate(zip(prompts, map(self._limit, truncate), strict=True)):
+        for index, (prompt, limit) in enumerate(zip(prompts, map(self.limit, truncate), strict=True)):
             if prompt.token_ids is None:
                 by_limit.setdefault(limit, []).append(index)
             else:
@@ -83,7 +88,7 @@ class TextTokenizer:
             for index, encoding in zip(indices, encodings, strict=True):
                 encoded[index] = Encoded(encoding.ids, encoding.type_ids)
         for item in encoded.values():
-            self._check(item)
+            self.check(item)
         return [encoded[index] for index in range(len(prompts))]
 
     def count(self, prompt: Prompt) -> int:
@@ -91,6 +96,17 @@ class TextTokenizer:
         if prompt.token_ids is not None:
             return len(prompt.token_ids)
         return len(_encode(self._tokenizer, [_text(prompt)], True)[0].ids)
+
+    def first_special_id(self) -> int | None:
+        """The token that the tokenizer puts in front of every text, ``None`` where it puts none."""
+        empty = _encode(self._tokenizer, [""], True)[0].ids
+        other = _encode(self._tokenizer, ["a"], True)[0].ids
+        return int(empty[0]) if empty and other and empty[0] == other[0] else None
+
+    def token(self, token_id: int) -> str:
+        """The token of an id; ids without one (a padded vocabulary) are shown as ``<id>``."""
+        found: str | None = self._tokenizer.id_to_token(token_id)
+        return f"<{token_id}>" if found is None else found
 
     def _encode_texts(self, texts: list[Text], limit: int | None, special: bool) -> list[Encoding]:
         if limit is None:
@@ -106,7 +122,12 @@ class TextTokenizer:
             self._truncating.enable_truncation(limit, strategy="longest_first", direction="right")
             return _encode(self._truncating, texts, special)
 
-    def _limit(self, value: Any) -> int | None:
+    def limit(self, value: Any) -> int | None:
+        """Turn a truncation size into tokens (-1: the model's limit; ``None`` stays).
+
+        Raises:
+            InputError: not a size, or above the model's limit.
+        """
         if value is None:
             return None
         if not isinstance(value, int) or isinstance(value, bool):
@@ -122,7 +143,12 @@ class TextTokenizer:
             )
         return value
 
-    def _check(self, item: Encoded) -> None:
+    def check(self, item: Encoded) -> None:
+        """Refuse an input the graph cannot take.
+
+        Raises:
+            InputError: empty, over-long, or with an unknown token id.
+        """
         if not item.ids:
             raise InputError("The decoder prompt cannot be empty")
         if len(item) > self.max_length:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from ...poolers.spec import Activation, HeadStep, PoolingType
+from ...poolers.parts import HeadStep
+from ...poolers.spec import Activation, PoolingType
 from ..errors import ExportError
 from ..source import Source
 from .builder import Builder

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from ...poolers.spec import HeadStep, PoolingSpec
+from ...poolers.parts import HeadStep
+from ...poolers.spec import PoolingSpec
 from ..errors import ExportError
 
 _SPEC_FIELDS = frozenset(

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...poolers.architectures import OFFSET_POSITION_FAMILIES
-from ...poolers.spec import HeadStep, PoolingSpec
+from ...poolers.parts import HeadStep
+from ...poolers.spec import PoolingSpec
 from ...runtime.providers import first_line, load_onnxruntime
 from ...runtime.system import available_cpus
 from ..errors import ParityError, SourceError

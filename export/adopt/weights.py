@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from safetensors.numpy import load_file
 
-from ...poolers.spec import HeadStep
+from ...poolers.parts import HeadStep
 from ..errors import SourceError
 from ..source import Source
 

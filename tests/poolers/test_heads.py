@@ -12,7 +12,8 @@ from sentence_transformers.sentence_transformer.modules.layer_norm import LayerN
 
 from pool_export.poolers.errors import ConfigError
 from pool_export.poolers.heads import ACTIVATION_FUNCTIONS, DENSE_FUNCTIONS, Step, calibrate, normalize
-from pool_export.poolers.spec import ACTIVATIONS, HeadStep
+from pool_export.poolers.parts import HeadStep
+from pool_export.poolers.spec import ACTIVATIONS
 from pool_export.poolers.st_activations import TORCH_CLASSES, TRANSFORMERS_CLASSES, class_path
 
 DENSE = HeadStep(kind="dense", path="2_Dense", in_features=2, out_features=3)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from pool_export.poolers.heads import Step
+from pool_export.poolers.parts import HeadStep
 from pool_export.poolers.pooler import Pooler
-from pool_export.poolers.spec import HeadStep, PoolingSpec
+from pool_export.poolers.spec import PoolingSpec
 
 # Two texts of two features; the second is one token and one padding.
 HIDDEN = torch.tensor([[[3.0, 4.0], [1.0, 0.0]], [[0.0, -2.0], [9.0, 9.0]]])

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from pool_export.poolers.errors import ConfigError
-from pool_export.poolers.spec import HeadStep
+from pool_export.poolers.parts import HeadStep
 from pool_export.poolers.st_modules import (
     answers_scores,
     has_pooling,

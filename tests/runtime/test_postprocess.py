@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from pool_export.poolers.files import CheckpointFiles
+from pool_export.poolers.parts import HeadStep
 from pool_export.poolers.pooler_config import PoolerConfig
 from pool_export.poolers.resolve import resolve
-from pool_export.poolers.spec import HeadStep, PoolingSpec, Task
+from pool_export.poolers.spec import PoolingSpec, Task
 from pool_export.runtime.errors import InputError
 from pool_export.runtime.params import PoolingParams
 from pool_export.runtime.postprocess import finish, normalize, required_output, sigmoid, softmax, softmax_or_sigmoid
