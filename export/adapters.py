@@ -29,12 +29,16 @@ class AdaptedModel(nn.Module):
         self.backbone = backbone
         self.pooler = pooler
         self.config = backbone.config
-        self.input_names = input_names(backbone)
+        self.input_names = input_names(backbone) + (() if pooler.spec.include_prompt else ("pooling_mask",))
         self._takes_positions = "position_ids" in inspect.signature(backbone.forward).parameters
         self._position_offset = int(self.config.pad_token_id) if _counts_from_pad(self.config) else None
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        pooling_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the graph outputs.
 
@@ -42,6 +46,7 @@ class AdaptedModel(nn.Module):
             input_ids: int64 ``[batch_size, sequence_length]``.
             attention_mask: int64, same shape; 1 for tokens, 0 for padding on either side.
             token_type_ids: int64, same shape, for models that have segments.
+            pooling_mask: int64, same shape, for models that leave a prompt's tokens out of pooling.
         """
         extra: dict[str, Tensor] = {}
         if token_type_ids is not None:
@@ -55,7 +60,7 @@ class AdaptedModel(nn.Module):
             extra["input_ids"] = input_ids
         seen = _never_empty(attention_mask) if getattr(self.config, "token_dropout", False) else attention_mask
         hidden = self.backbone(attention_mask=seen, **extra).last_hidden_state
-        outputs: dict[str, Tensor] = self.pooler(hidden, attention_mask)
+        outputs: dict[str, Tensor] = self.pooler(hidden, attention_mask, pooling_mask)
         return outputs
 
     def _positions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import onnx_ir as ir
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ..poolers.limits import max_length
 from ..poolers.resolve import resolve
@@ -28,6 +27,7 @@ from .adapters import adapt
 from .card import write_card
 from .errors import ExportError
 from .load import load_model, load_tokenizer
+from .policy import similarity, stored_template, template_note, tokenizer_policy
 from .reference import Reference
 from .request import ExportRequest
 from .samples import parity_samples
@@ -67,6 +67,7 @@ class ExportResult:
     folder: Path
     manifest: Manifest
     report: dict[str, Any]
+    notes: tuple[str, ...] = ()  # what its user should hear of
 
 
 def export_model(request: ExportRequest, reporter: Reporter | None = None) -> ExportResult:
@@ -99,26 +100,28 @@ def default_output(source: Source) -> Path:
 def _export(source: Source, request: ExportRequest, target: Path, show: Reporter) -> ExportResult:
     check_target(target, request.force)
     spec = resolve(source.files, convert=request.convert, runner=request.runner, pooler_config=request.user_pooler())  # type: ignore[arg-type]
+    template, alike = stored_template(request, spec), similarity(source.files, spec)
     limit = max_length(source.files, request.max_model_len)
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
         model = load_model(source, request, spec)
     with show.step("Tracing the graph"):
         program = trace(adapt(source, model, spec), max_length=limit, opset=request.opset)
-    policy = _tokenizer_policy(source, tokenizer, model, limit)
+    policy = tokenizer_policy(source, tokenizer, model, limit, template)
     with staged(target, request.force) as folder:
         with show.step("Writing the bundle"):
             write_tokenizer(folder, source, tokenizer, limit)
             write_config(folder, source)
             write_sentence_transformers(folder, source, spec, policy)
-            manifest = _write_graph(folder, source, spec, policy, program)
+            manifest = _write_graph(folder, source, spec, policy, alike, program)
         manifest, report = _verify(folder, manifest, Reference(source, model, spec), tokenizer, request, show)
         write_card(folder, manifest)
-    return ExportResult(target, manifest, report)
+    note = template_note(source.files, spec, policy)
+    return ExportResult(target, manifest, report, (note,) if note else ())
 
 
 def _write_graph(
-    folder: Path, source: Source, spec: PoolingSpec, policy: TokenizerPolicy, program: ir.Model
+    folder: Path, source: Source, spec: PoolingSpec, policy: TokenizerPolicy, alike: str, program: ir.Model
 ) -> Manifest:
     info = SourceInfo(
         id=source.id,
@@ -137,7 +140,7 @@ def _write_graph(
         graphs={"fp32": write_graph(program, folder)},
         producer=_producers(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        similarity=str(source.files.st_config.get("similarity_fn_name") or "cosine"),
+        similarity=alike,
     )
     _write_manifest(folder, manifest)
     return manifest
@@ -164,24 +167,6 @@ def _verify(
     manifest = dataclasses.replace(manifest, graphs={"fp32": graph})
     _write_manifest(folder, manifest)
     return manifest, report
-
-
-def _tokenizer_policy(
-    source: Source, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, limit: int
-) -> TokenizerPolicy:
-    files = source.files
-    embeddings = model.get_input_embeddings()
-    vocabulary = int(cast(torch.Tensor, embeddings.weight).shape[0])
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else files.config.get("pad_token_id")
-    return TokenizerPolicy(
-        max_length=limit,
-        # Masked positions only need a valid id; 0 always is one.
-        pad_token_id=pad if isinstance(pad, int) and 0 <= pad < vocabulary else 0,
-        padding_side="left" if tokenizer.padding_side == "left" else "right",
-        vocab_size=vocabulary,
-        prompts={str(key): str(value) for key, value in (files.st_config.get("prompts") or {}).items()},
-        default_prompt_name=files.st_config.get("default_prompt_name"),
-    )
 
 
 def _metadata(info: SourceInfo, spec: PoolingSpec, policy: TokenizerPolicy) -> dict[str, str]:

@@ -23,13 +23,20 @@ from .source import Source
 
 Array = np.ndarray
 
+
+def _weighted(states: Array, before: int) -> Array:
+    """Weigh token i by i; ``before`` tokens of a prompt were counted and are not among the states."""
+    result: Array = np.average(states, axis=0, weights=np.arange(before + 1, before + len(states) + 1))
+    return result
+
+
 POOLED: dict[PoolingType, Callable[[Array], Array]] = {
     "LAST": lambda states: states[-1],
     "CLS": lambda states: states[0],
     "MEAN": lambda states: states.mean(axis=0),
     "MAX": lambda states: states.max(axis=0),
     "MEAN_SQRT_LEN": lambda states: states.sum(axis=0) / np.sqrt(len(states)),
-    "WEIGHTED_MEAN": lambda states: np.average(states, axis=0, weights=np.arange(1, len(states) + 1)),
+    "WEIGHTED_MEAN": lambda states: _weighted(states, 0),
     "ALL": lambda states: states,
     "STEP": lambda states: states,
 }
@@ -78,12 +85,13 @@ class Reference:
     spec: PoolingSpec
     _weights: dict[str, dict[str, Array]] = field(default_factory=dict)
 
-    def outputs(self, ids: Sequence[int], type_ids: Sequence[int]) -> dict[str, Array]:
+    def outputs(self, ids: Sequence[int], type_ids: Sequence[int], prompt_length: int = 0) -> dict[str, Array]:
         """Compute one text's outputs.
 
         Args:
             ids: its token ids, no padding.
             type_ids: its segment ids.
+            prompt_length: leading tokens that stay out of an embedding's pooling.
 
         Returns:
             Every output of the graph contract without the batch axis, float64 (and
@@ -96,8 +104,7 @@ class Reference:
         states = self._hidden(self.model, ids, type_ids)
         if spec.convert == "reward":
             return {"rewards": states}
-        pooled = np.concatenate([POOLED[kind](states) for kind in spec.pooling], axis=-1)
-        raw = self._project(pooled)
+        raw = self._project(_pool(states[prompt_length:], spec.pooling, prompt_length))
         vector = _unit(raw) if spec.use_activation else raw
         if spec.is_token_level:
             return {"token_embeddings": vector, "last_hidden_state": states}
@@ -164,6 +171,12 @@ class Reference:
             return result
         projected = vectors @ weights["weight"].T + weights.get("bias", np.zeros(1))
         return FUNCTIONS[step.activation](projected)
+
+
+def _pool(states: Array, pooling: Sequence[PoolingType], before: int) -> Array:
+    parts = [_weighted(states, before) if kind == "WEIGHTED_MEAN" else POOLED[kind](states) for kind in pooling]
+    result: Array = np.concatenate(parts, axis=-1)
+    return result
 
 
 def _numpy(tensor: torch.Tensor) -> Array:

@@ -143,6 +143,7 @@ def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: S
             "pair": sample.prompt.pair,
             "input_ids": sample.encoded.ids,
             "token_type_ids": sample.encoded.type_ids,
+            **_golden_extras(sample),
             "outputs": {key: _rounded(value) for key, value in _golden_outputs(outputs).items()},
         }
         for sample, outputs in zip(samples, expected, strict=True)
@@ -158,6 +159,17 @@ def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: S
     }
     _write_json(folder / GOLDEN_NAME, golden, indent=None)
     return len(cases)
+
+
+def _golden_extras(sample: Sample) -> dict[str, Any]:
+    """What only some cases have: the pair behind a rendered template, and what a prompt keeps out of pooling."""
+    extras: dict[str, Any] = {}
+    if sample.rendered_from is not None:
+        extras["rendered_from"] = list(sample.rendered_from)
+    if sample.prompt.unpooled:
+        hidden, total = sample.encoded.prompt_length, len(sample.encoded)
+        extras |= {"unpooled": sample.prompt.unpooled, "pooling_mask": [0] * hidden + [1] * (total - hidden)}
+    return extras
 
 
 def _golden_outputs(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

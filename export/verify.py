@@ -89,7 +89,7 @@ def require_parity(report: dict[str, Any]) -> None:
 def _answers(reference: Reference, samples: Sequence[Sample], progress: Progress | None) -> list[dict[str, Array]]:
     expected: list[dict[str, Array]] = []
     for sample in samples:
-        outputs = reference.outputs(sample.encoded.ids, sample.encoded.type_ids)
+        outputs = reference.outputs(sample.encoded.ids, sample.encoded.type_ids, sample.encoded.prompt_length)
         if not all(np.isfinite(value).all() for value in outputs.values()):
             raise ParityError("the model itself, in torch, answers NaN or infinity; its weights are damaged")
         expected.append(outputs)
@@ -200,7 +200,8 @@ def _own_part(value: Array, span: slice) -> Array:
 
 def _fill(engine: Engine, samples: Sequence[Sample], length: int, side: str) -> tuple[dict[str, Array], list[slice]]:
     shape = (len(samples), length)
-    feeds = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    names = ("input_ids", "attention_mask", "token_type_ids", "pooling_mask")
+    feeds = {name: np.zeros(shape, np.int64) for name in names}
     feeds["input_ids"][:] = engine.tokenizer.policy.pad_token_id
     spans = []
     for row, sample in enumerate(samples):
@@ -209,6 +210,7 @@ def _fill(engine: Engine, samples: Sequence[Sample], length: int, side: str) -> 
         feeds["input_ids"][row, span] = sample.encoded.ids
         feeds["attention_mask"][row, span] = 1
         feeds["token_type_ids"][row, span] = sample.encoded.type_ids
+        feeds["pooling_mask"][row, span] = [position >= sample.encoded.prompt_length for position in range(size)]
         spans.append(span)
     return feeds, spans
 
@@ -234,6 +236,7 @@ def _empty_row_is_finite(engine: Engine, names: Sequence[str]) -> bool:
         "input_ids": np.full((2, 4), pad, np.int64),
         "attention_mask": np.array([[1, 1, 1, 1], [0, 0, 0, 0]], np.int64),
         "token_type_ids": np.zeros((2, 4), np.int64),
+        "pooling_mask": np.array([[0, 1, 1, 1], [0, 0, 0, 0]], np.int64),
     }
     values = engine.session.run(feeds, names)
     return all(bool(np.isfinite(value).all()) for value in values.values())

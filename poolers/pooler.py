@@ -36,16 +36,17 @@ class Pooler(nn.Module):
         self.steps = nn.ModuleList(steps)
         self.classifier = classifier if classifier is not None else nn.Identity()
 
-    def forward(self, hidden: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+    def forward(self, hidden: Tensor, attention_mask: Tensor, pooling_mask: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the outputs, all float32.
 
         Args:
             hidden: ``[batch_size, sequence_length, hidden]``, any float dtype.
             attention_mask: int64 ``[batch_size, sequence_length]``.
+            pooling_mask: int64, same shape, for heads that leave a prompt's tokens out (embed).
         """
         states = hidden.to(torch.float32)
         if self.spec.convert == "embed":
-            return self._embed(states, attention_mask)
+            return self._embed(states, attention_mask, pooling_mask)
         values = self.classifier(pool(states, attention_mask, self.spec.pooling))
         if self.spec.convert == "reward":
             # Rows of padding are defined (zero) so that no host sums up garbage.
@@ -53,11 +54,11 @@ class Pooler(nn.Module):
         calibrated = calibrate(values, self.spec.logit_mean, self.spec.logit_sigma)
         return {"logits": values, "probs": ACTIVATION_FUNCTIONS[self.spec.activation](calibrated)}
 
-    def _embed(self, states: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def _embed(self, states: Tensor, mask: Tensor, pooling_mask: Tensor | None) -> dict[str, Tensor]:
         if self.spec.is_token_level:
             tokens = self._activate(self._project(states))
             return {"token_embeddings": clear_padding(tokens, mask), "last_hidden_state": states}
-        raw = self._project(pool(states, mask, self.spec.pooling))
+        raw = self._project(pool(states, mask, self.spec.pooling, pooling_mask))
         outputs = {"sentence_embedding": self._activate(raw), "last_hidden_state": states}
         if self.steps and len(self.spec.pooling) == 1:
             outputs["token_embeddings"] = self._project(states)

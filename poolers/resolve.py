@@ -21,7 +21,7 @@ from .files import CheckpointFiles
 from .labels import classification_activation, label_names
 from .limits import hidden_size
 from .pooler_config import PoolerConfig
-from .spec import Convert, PoolingSpec, PoolingType, Runner, Source, parse_pooling_type
+from .spec import TOKEN_POOLING_TYPES, Convert, PoolingSpec, PoolingType, Runner, Source, parse_pooling_type
 from .st_modules import ModuleChain, parse_chain
 from .validate import validate
 
@@ -71,6 +71,7 @@ def resolve(
     }
     if convert == "embed":
         chosen |= _embed_fields(files, chain, hidden * len(pooling), sources)
+        chosen["include_prompt"] = chain.include_prompt or pooling[0] in TOKEN_POOLING_TYPES
     else:
         chosen |= _label_fields(files, convert, sources)
     spec = PoolingSpec(convert=convert, pooling=pooling, hidden_size=hidden, sources=sources, **chosen)

@@ -35,6 +35,9 @@ StepKind = Literal["dense", "layer_norm", "normalize"]
 
 PairFormat = Literal["pair", "concat"]
 
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
+
 # Other spellings of the same idea: sentence-transformers' mode names, and those of models' own configs.
 POOLING_ALIASES: dict[str, PoolingType] = {
     "AVG": "MEAN",
@@ -83,6 +86,15 @@ class HeadStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TracedHead:
+    """The settings of a head that are part of its graph, as they were at export."""
+
+    use_activation: bool
+    logit_mean: float | None = None
+    logit_sigma: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PoolingSpec:
     """One fully resolved pooling head. Pure data: stored in the bundle, printed by the CLI.
 
@@ -104,6 +116,10 @@ class PoolingSpec:
         logit_mean, logit_sigma: calibration ``(x - mean) / sigma`` applied before the activation.
         step_tag_id, returned_token_ids: STEP row and column selection.
         pair_format: how two texts become one input of a cross-encoder.
+        include_prompt: whether the tokens of a prompt take part in pooling; where not, the graph
+            takes one more input, ``pooling_mask``.
+        traced: what the graph holds where the user changed its default on the finished bundle;
+            ``None`` where the fields above say it.
         sources: field name -> where its value came from.
     """
 
@@ -124,7 +140,16 @@ class PoolingSpec:
     step_tag_id: int | None = None
     returned_token_ids: tuple[int, ...] | None = None
     pair_format: PairFormat = "pair"
+    include_prompt: bool = True
+    traced: TracedHead | None = None
     sources: dict[str, Source] = field(default_factory=dict)
+
+    @property
+    def in_graph(self) -> TracedHead:
+        """What the graph itself computes; the host does the rest."""
+        return self.traced or TracedHead(
+            use_activation=self.use_activation, logit_mean=self.logit_mean, logit_sigma=self.logit_sigma
+        )
 
     @property
     def is_token_level(self) -> bool:

@@ -56,12 +56,14 @@ class ModuleChain:
         pooling: what Pooling concatenates; ``None`` without such a module (cross-encoders, ColBERT).
         steps: the modules after it, the final Normalize excepted.
         normalize: whether Normalize comes last.
+        include_prompt: whether Pooling counts the tokens of a prompt.
     """
 
     transformer_path: str
     pooling: tuple[PoolingType, ...] | None
     steps: tuple[HeadStep, ...]
     normalize: bool
+    include_prompt: bool = True
 
 
 def module_kind(entry: Mapping[str, Any]) -> str:
@@ -95,6 +97,7 @@ def parse_chain(modules: Sequence[Mapping[str, Any]], configs: Mapping[str, Mapp
     """
     transformer_path = ""
     pooling: tuple[PoolingType, ...] | None = None
+    include_prompt = True
     steps: list[HeadStep] = []
     for position, entry in enumerate(modules):
         path, kind = str(entry.get("path", "")), module_kind(entry)
@@ -111,10 +114,11 @@ def parse_chain(modules: Sequence[Mapping[str, Any]], configs: Mapping[str, Mapp
             if pooling is not None or steps:
                 raise ConfigError(f"modules.json entry {position}: Pooling must come once, right after Transformer")
             pooling = _parse_pooling(configs.get(path, {}), path)
+            include_prompt = bool(configs.get(path, {}).get("include_prompt", True))
         elif kind != "Dropout":  # dropout does nothing at inference
             steps.append(_parse_step(kind, configs.get(path, {}), path))
     normalize = bool(steps) and steps[-1].kind == "normalize"
-    return ModuleChain(transformer_path, pooling, tuple(steps[:-1] if normalize else steps), normalize)
+    return ModuleChain(transformer_path, pooling, tuple(steps[:-1] if normalize else steps), normalize, include_prompt)
 
 
 def _parse_pooling(config: Mapping[str, Any], path: str) -> tuple[PoolingType, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,13 +16,12 @@ from .errors import InputError
 from .params import PoolingParams, check_params
 from .postprocess import finish, required_output
 from .prompts import Prompt
+from .tokenization import Tokenization, parse_tokenization
 from .tokens import Encoded
 
 Params = PoolingParams | Sequence[PoolingParams] | None
 UseTqdm = bool | Callable[..., Any]
 Rows = list[tuple[Encoded, np.ndarray]]
-
-_TOKENIZATION_KEYS = frozenset({"truncate_prompt_tokens", "add_special_tokens"})
 
 _UNSUPPORTED: dict[str, str] = {
     "embed": "Embedding API is not supported by this model. Try converting the model using `--convert embed`.",
@@ -51,8 +51,7 @@ class CallOptions:
             makes over-long input an error.
         use_tqdm: show a progress bar for more than one text; or a callable that makes one.
         lora_request: accepted for vLLM callers as long as it is ``None``.
-        tokenization_kwargs: ``truncate_prompt_tokens`` and ``add_special_tokens``, where vLLM
-            0.32 has them.
+        tokenization_kwargs: see ``tokenization.py``.
     """
 
     truncate_prompt_tokens: int | None = None
@@ -64,25 +63,23 @@ class CallOptions:
         """Refuse what a bundle cannot do.
 
         Raises:
-            InputError: an adapter, or an unknown key in ``tokenization_kwargs``.
+            InputError: an adapter, or a key in ``tokenization_kwargs``.
         """
         if self.lora_request is not None:
             raise InputError("a bundle's weights are fixed: merge the LoRA adapter into the checkpoint and export that")
-        if unknown := set(self.tokenization_kwargs or {}) - _TOKENIZATION_KEYS:
-            raise InputError(
-                f"tokenization_kwargs {sorted(unknown)} are not supported; use {sorted(_TOKENIZATION_KEYS)}"
-            )
+        if self.tokenization_kwargs is not None and not isinstance(self.tokenization_kwargs, Mapping):
+            raise InputError(f"tokenization_kwargs must be a mapping, got {self.tokenization_kwargs!r:.80}")
+        _ = self.tokenization
+
+    @cached_property
+    def tokenization(self) -> Tokenization:
+        """What ``tokenization_kwargs`` come to."""
+        return parse_tokenization(self.tokenization_kwargs)
 
     def truncation(self) -> int | None:
         """The truncation asked for, wherever it was given."""
-        if self.truncate_prompt_tokens is not None:
-            return self.truncate_prompt_tokens
-        value: int | None = (self.tokenization_kwargs or {}).get("truncate_prompt_tokens")
-        return value
-
-    def add_special_tokens(self) -> bool:
-        """Whether the tokenizer adds its markers."""
-        return bool((self.tokenization_kwargs or {}).get("add_special_tokens", True))
+        value: int | None = self.tokenization.truncation
+        return self.truncate_prompt_tokens if self.truncate_prompt_tokens is not None else value
 
 
 def require_task(task: Task, spec: PoolingSpec) -> None:
@@ -117,7 +114,10 @@ def run(engine: Engine, task: Task, prompts: list[Prompt], params: Params, optio
         check_params(item, task, spec, engine.bundle.name)
     default = options.truncation()
     limits = [p.truncate_prompt_tokens if p.truncate_prompt_tokens is not None else default for p in each]
-    encoded = engine.tokenizer.encode(prompts, limits, add_special_tokens=options.add_special_tokens())
+    how = options.tokenization
+    if how.lower_case:
+        prompts = [_lowered(prompt) for prompt in prompts]
+    encoded = engine.tokenizer.encode(prompts, limits, add_special_tokens=how.add_special_tokens, side=how.side)
 
     groups: dict[str, list[int]] = {}
     for index, item in enumerate(each):
@@ -130,6 +130,11 @@ def run(engine: Engine, task: Task, prompts: list[Prompt], params: Params, optio
             for index, row in zip(indices, rows, strict=True):
                 values[index] = finish(task, spec, each[index], output, row[output], encoded[index].ids)
     return list(zip(encoded, values, strict=True))
+
+
+def _lowered(prompt: Prompt) -> Prompt:
+    text, pair = (part.lower() if part is not None else None for part in (prompt.text, prompt.pair))
+    return replace(prompt, text=text, pair=pair, unpooled=prompt.unpooled.lower())
 
 
 def _spread(params: Params, count: int) -> Sequence[PoolingParams]:

@@ -1,21 +1,19 @@
-"""``score``: which texts meet, and what a meeting is worth (vLLM ``entrypoints/score_utils.py``)."""
+"""``score``: which texts meet, and how a pair is answered (vLLM ``entrypoints/score_utils.py``)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ..poolers.spec import PairFormat
 from .engine import Engine
-from .errors import InputError
+from .errors import BundleError, InputError
 from .outputs import ScoringOutput, ScoringRequestOutput
+from .pairs import PROMPT_OPTIONS, TEMPLATE_OPTIONS, PairOptions, pair_prompt, template_of, templated_prompt, trimmed
 from .params import PoolingParams, check_params
+from .prompting import with_prompt
 from .prompts import Prompt, parse_texts
 from .requests import CallOptions, require_task, run
-
-_COSINE_EPS = 1e-8  # torch.nn.CosineSimilarity's default, which vLLM uses
+from .similarity import SIMILARITY_FUNCTIONS
 
 
 def pair_up(queries: Sequence[str], documents: Sequence[str]) -> list[tuple[int, int]]:
@@ -33,41 +31,57 @@ def pair_up(queries: Sequence[str], documents: Sequence[str]) -> list[tuple[int,
     )
 
 
-def cosine(left: np.ndarray, right: np.ndarray) -> float:
-    """Cosine similarity of two float32 vectors ``[dim]``."""
-    norms = max(float(np.linalg.norm(left) * np.linalg.norm(right)), _COSINE_EPS)
-    return float(np.dot(left, right)) / norms
-
-
-def pair_prompt(query: str, document: str, pair_format: PairFormat) -> Prompt:
-    """One cross-encoder input: the tokenizer's own pair, or plain concatenation."""
-    if pair_format == "concat":
-        return Prompt(text=query + document)
-    return Prompt(text=query, pair=document)
-
-
 def score(
-    engine: Engine, data_1: Any, data_2: Any, params: PoolingParams | None, options: CallOptions
+    engine: Engine,
+    data_1: Any,
+    data_2: Any,
+    params: PoolingParams | None,
+    options: CallOptions,
+    pairing: PairOptions | None = None,
 ) -> list[ScoringRequestOutput]:
     """Score pairs of texts: 1:1, 1:N or N:N.
 
     Raises:
-        InputError: another cardinality, or a model that cannot score.
+        InputError: another cardinality, a model that cannot score, or an option it cannot use.
     """
-    spec = engine.bundle.manifest.pooling
+    spec, pairing = engine.bundle.manifest.pooling, pairing or PairOptions()
     queries, documents = parse_texts(data_1, "text"), parse_texts(data_2, "text_pair")
     pairs = pair_up(queries, documents)
     if spec.convert == "classify" and spec.num_labels != 1:
         raise InputError("Scoring API is only enabled for num_labels == 1.")
     require_task("score", spec)
+    queries = trimmed(queries, engine.tokenizer, "max_tokens_per_query", pairing.max_tokens_per_query)
+    documents = trimmed(documents, engine.tokenizer, "max_tokens_per_doc", pairing.max_tokens_per_doc)
     if spec.convert == "embed":
-        return _score_vectors(engine, queries, documents, pairs, params or PoolingParams(), options)
-    prompts = [pair_prompt(queries[q], documents[d], spec.pair_format) for q, d in pairs]
-    rows = run(engine, "score", prompts, params, options)
+        return _score_vectors(engine, queries, documents, pairs, params or PoolingParams(), options, pairing)
+    texts = [(queries[q], documents[d]) for q, d in pairs]
+    rows = run(engine, "score", _pair_prompts(engine, texts, params, options, pairing), params, options)
     return [
         ScoringRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=ScoringOutput(float(value[0])))
         for i, (item, value) in enumerate(rows)
     ]
+
+
+def _pair_prompts(
+    engine: Engine,
+    texts: Sequence[tuple[str, str]],
+    params: PoolingParams | None,
+    options: CallOptions,
+    pairing: PairOptions,
+) -> list[Prompt]:
+    pairing.refuse(PROMPT_OPTIONS, "and a cross-encoder has no prompts; use instruction with a score template")
+    chosen = template_of(engine.tokenizer, pairing)
+    if chosen is None:
+        pair_format = engine.bundle.manifest.pooling.pair_format
+        return [pair_prompt(query, document, pair_format) for query, document in texts]
+    if options.tokenization.lower_case:
+        raise InputError("do_lower_case would lower-case the score template too; lower-case the texts instead")
+    if options.tokenization.side == "left":
+        raise InputError("truncation_side='left' would cut the head of the score template; leave it out: "
+                         "a templated pair is fitted by shortening its document")  # fmt: skip
+    asked = None if params is None else params.truncate_prompt_tokens
+    limit = engine.tokenizer.limit(asked if asked is not None else options.truncation())
+    return [templated_prompt(*pair, engine.tokenizer, *chosen, limit=limit) for pair in texts]
 
 
 def _score_vectors(
@@ -77,14 +91,25 @@ def _score_vectors(
     pairs: list[tuple[int, int]],
     params: PoolingParams,
     options: CallOptions,
+    pairing: PairOptions,
 ) -> list[ScoringRequestOutput]:
-    check_params(params, "score", engine.bundle.manifest.pooling, engine.bundle.name)
-    # Of the parameters only truncation matters: the score is the cosine, normalised or not.
+    manifest, policy = engine.bundle.manifest, engine.tokenizer.policy
+    check_params(params, "score", manifest.pooling, engine.bundle.name)
+    pairing.refuse(TEMPLATE_OPTIONS, "and an embedding model reads its two texts apart; use a prompt name a side")
+    function = SIMILARITY_FUNCTIONS.get(manifest.similarity)
+    if function is None:
+        known = ", ".join(SIMILARITY_FUNCTIONS)
+        raise BundleError(f"the bundle names the similarity {manifest.similarity!r}; expected one of: {known}")
+    # Of the parameters only truncation matters: the bundle says how its vectors are compared.
     embedding = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
     # Every text is embedded once, however many pairs it is part of.
-    prompts = [Prompt(text=text) for text in (*queries, *documents)]
+    prompts = [
+        prompt
+        for texts, name in ((queries, pairing.query_prompt_name), (documents, pairing.document_prompt_name))
+        for prompt in with_prompt([Prompt(text=text) for text in texts], policy, manifest.pooling, prompt_name=name)
+    ]
     rows = run(engine, "embed", prompts, embedding, options)
-    separator = [engine.tokenizer.policy.pad_token_id]
+    separator = [policy.pad_token_id]
     results = []
     for q, d in pairs:
         (left, query), (right, document) = rows[q], rows[len(queries) + d]
@@ -92,7 +117,7 @@ def _score_vectors(
             ScoringRequestOutput(
                 request_id=f"{q}_{d}",
                 prompt_token_ids=left.ids + separator + right.ids,
-                outputs=ScoringOutput(cosine(query, document)),
+                outputs=ScoringOutput(function(query, document)),
             )
         )
     return results
