@@ -12,8 +12,7 @@ from typing import Any
 
 from ..poolers.pooler_config import PoolerConfig
 from ..poolers.spec import TASKS, Convert, PoolingSpec, Runner, Task
-from .autoexport import bundle_for
-from .bundle import open_bundle
+from .autoexport import open_model
 from .config import RuntimeConfig
 from .engine import Engine
 from .errors import InputError
@@ -66,8 +65,8 @@ class LLM:
             model: bundle folder, checkpoint folder, or Hub id.
             runner: vLLM's runner; only ``auto`` and ``pooling`` make sense here.
             convert: adapter for a checkpoint; a bundle already has one.
-            pooler_config: head overrides for a checkpoint.
-            hf_overrides: config overrides for a checkpoint.
+            pooler_config: head overrides; of a bundle, those that the host computes (``overrides.py``).
+            hf_overrides: config overrides; of a bundle, ``is_matryoshka`` and ``matryoshka_dimensions``.
             trust_remote_code: allow a checkpoint's own code, during export only.
             revision: Hub revision of a checkpoint.
             max_model_len: lower the longest input, in tokens.
@@ -91,7 +90,7 @@ class LLM:
             max_batch_tokens=max_batch_tokens,
             max_batch_size=max_batch_size,
         )
-        folder = bundle_for(
+        bundle = open_model(
             str(model),
             runner="auto" if runner == "pooling" else runner,
             convert=convert,
@@ -100,7 +99,7 @@ class LLM:
             trust_remote_code=trust_remote_code,
             revision=revision,
         )
-        self.engine = Engine(open_bundle(folder), config, max_model_len)
+        self.engine = Engine(bundle, config, max_model_len)
         self.spec: PoolingSpec = self.engine.bundle.manifest.pooling
 
     def embed(
