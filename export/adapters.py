@@ -39,7 +39,7 @@ class AdaptedModel(nn.Module):
         self.backbone = backbone
         self.pooler = pooler
         self.config = backbone.config
-        self.input_names = input_names(backbone)
+        self.input_names = input_names(backbone) + (() if pooler.spec.include_prompt else ("pooling_mask",))
         self._takes_positions = "position_ids" in inspect.signature(backbone.forward).parameters
         self._is_sparse = pooler.spec.is_sparse_only
         late = pooler.spec.late_interaction
@@ -47,7 +47,11 @@ class AdaptedModel(nn.Module):
         self._position_offset = int(self.config.pad_token_id) if _counts_from_pad(self.config) else None
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        pooling_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the graph outputs.
 
@@ -55,6 +59,7 @@ class AdaptedModel(nn.Module):
             input_ids: int64 ``[batch_size, sequence_length]``.
             attention_mask: int64, same shape; 1 for tokens, 0 for padding on either side.
             token_type_ids: int64, same shape, for models that have segments.
+            pooling_mask: int64, same shape, for models that leave a prompt's tokens out of pooling.
         """
         extra: dict[str, Tensor] = {}
         if token_type_ids is not None:
@@ -70,7 +75,7 @@ class AdaptedModel(nn.Module):
         seen = _never_empty(attention_mask) if getattr(self.config, "token_dropout", False) else attention_mask
         answer = self.backbone(attention_mask=seen, **extra)
         states = answer.logits if self._is_sparse else answer.last_hidden_state
-        outputs: dict[str, Tensor] = self.pooler(states, counted)
+        outputs: dict[str, Tensor] = self.pooler(states, counted, pooling_mask)
         return outputs
 
     def _counted(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..poolers.spec import PoolingSpec
+from ..poolers.errors import ConfigError, closest
+from ..poolers.files import CheckpointFiles
+from ..poolers.spec import SIMILARITIES, PoolingSpec
 from ..runtime.manifest import (
     FORMAT,
     MANIFEST_NAME,
@@ -57,7 +59,7 @@ def assemble(
         graphs=dict(graphs),
         producer=_producers(left_out=("torch", "transformers", "onnxscript") if adopted_from else ()),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        similarity=str(source.files.st_config.get("similarity_fn_name") or "cosine"),
+        similarity=similarity(source.files, spec),
     )
 
 
@@ -94,3 +96,21 @@ def _producers(left_out: tuple[str, ...]) -> dict[str, str]:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``pool_export.json``, over an earlier one."""
     (folder / MANIFEST_NAME).write_bytes(encode_manifest(manifest))
+
+
+def similarity(files: CheckpointFiles, spec: PoolingSpec) -> str:
+    """Name the similarity of a checkpoint's vectors; cosine where it says nothing.
+
+    Raises:
+        ConfigError: an embedder of texts names one that ``score`` does not have.
+    """
+    if spec.is_sparse_only and spec.sparse is not None:
+        return spec.sparse.similarity
+    if spec.is_token_level and spec.late_interaction is not None:
+        return spec.late_interaction.similarity
+    name = str(files.st_config.get("similarity_fn_name") or "cosine")
+    if spec.convert == "embed" and not spec.is_token_level and name not in SIMILARITIES:
+        raise ConfigError(
+            f"config_sentence_transformers.json: unknown similarity_fn_name {name!r}{closest(name, SIMILARITIES)}"
+        )
+    return name

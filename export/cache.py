@@ -21,12 +21,13 @@ for _name in ("torch", "transformers", "optimum", "onnx_ir", "onnxscript"):
         raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 
 
-def cached_bundle(model: str, cache: Path, **options: Any) -> Path:
+def cached_bundle(model: str, cache: Path, *, reporter: Any = None, **options: Any) -> Path:
     """Export a model into the cache unless the same export is there already.
 
     Args:
         model: checkpoint folder or Hub id.
         cache: root of the cache.
+        reporter: shows the steps of an export (``pipeline.Reporter``).
         options: fields of ``ExportRequest``.
 
     Returns:
@@ -44,7 +45,7 @@ def cached_bundle(model: str, cache: Path, **options: Any) -> Path:
 
         try:
             # Pinned: a branch that moves meanwhile must not be kept under the older commit's key.
-            export_model(dataclasses.replace(request, output=target, revision=revision or None))
+            export_model(dataclasses.replace(request, output=target, revision=revision or None), reporter)
         except ExportError:
             if not is_bundle(target):  # else another process was faster
                 raise
@@ -58,6 +59,7 @@ def _fingerprint(folder: Path, revision: str, request: ExportRequest) -> str:
         entries = sorted(path for path in folder.rglob("*") if path.is_file())
         identity = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in entries]
     options = {**dataclasses.asdict(request), "model": folder.resolve().name}
+    options["score_template"] = request.score_template_text()  # a file may change under its name
     version = importlib.metadata.version("pool-export")
     text = json.dumps([identity, options, version], default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import onnx_ir as ir
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ..poolers.limits import max_length
 from ..poolers.resolve import resolve
@@ -19,11 +18,12 @@ from ..runtime.config import RuntimeConfig
 from ..runtime.engine import Engine
 from ..runtime.manifest import Manifest, TokenizerPolicy
 from .adapters import adapt
-from .assemble import assemble, graph_metadata, write_manifest
+from .assemble import assemble, graph_metadata, similarity, write_manifest
 from .card import write_card
 from .errors import ExportError
 from .language_head import with_row_ids
 from .load import load_model, load_tokenizer
+from .policy import stored_template, template_note, tokenizer_policy
 from .reference import Reference
 from .reporting import ExportResult, Reporter, SilentReporter, default_output
 from .request import ExportRequest
@@ -63,6 +63,8 @@ def export_model(request: ExportRequest, reporter: Reporter | None = None) -> Ex
 def _export(source: Source, request: ExportRequest, target: Path, show: Reporter) -> ExportResult:
     check_target(target, request.force)
     spec = resolve(source.files, convert=request.convert, runner=request.runner, pooler_config=request.user_pooler())  # type: ignore[arg-type]
+    template = stored_template(request, spec)
+    similarity(source.files, spec)  # refused before any work
     limit = max_length(source.files, request.max_model_len)
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
@@ -70,7 +72,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
         model = load_model(source, request, spec)
     with show.step("Tracing the graph"):
         program = trace(adapt(source, model, spec), max_length=limit, opset=request.opset)
-    policy = _tokenizer_policy(source, tokenizer, model, limit)
+    policy = tokenizer_policy(source, tokenizer, model, limit, template)
     with staged(target, request.force) as folder:
         with show.step("Writing the bundle"):
             write_tokenizer(folder, source, tokenizer, limit)
@@ -79,7 +81,8 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
             manifest = _write_graph(folder, source, spec, policy, program)
         manifest, report = _verify(folder, manifest, Reference(source, model, spec), tokenizer, request, show)
         write_card(folder, manifest)
-    return ExportResult(target, manifest, report)
+    note = template_note(source.files, spec, policy)
+    return ExportResult(target, manifest, report, (note,) if note else ())
 
 
 def _write_graph(
@@ -117,21 +120,3 @@ def _verify(
 def _special_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
     roles = ("cls", "eos", "sep", "pad", "unk", "mask")
     return {role: getattr(tokenizer, f"{role}_token_id", None) for role in roles}
-
-
-def _tokenizer_policy(
-    source: Source, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, limit: int
-) -> TokenizerPolicy:
-    files = source.files
-    embeddings = model.get_input_embeddings()
-    vocabulary = int(cast(torch.Tensor, embeddings.weight).shape[0])
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else files.config.get("pad_token_id")
-    return TokenizerPolicy(
-        max_length=limit,
-        # Masked positions only need a valid id; 0 always is one.
-        pad_token_id=pad if isinstance(pad, int) and 0 <= pad < vocabulary else 0,
-        padding_side="left" if tokenizer.padding_side == "left" else "right",
-        vocab_size=vocabulary,
-        prompts={str(key): str(value) for key, value in (files.st_config.get("prompts") or {}).items()},
-        default_prompt_name=files.st_config.get("default_prompt_name"),
-    )

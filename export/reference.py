@@ -22,7 +22,7 @@ from .adapters import input_names, step_weights
 from .bidirectional import explicit_mask
 from .classifiers import find_classifier
 from .functions import FUNCTIONS, unit
-from .oracle import POOLED, Array
+from .oracle import Array, pooled
 from .quiet import quiet
 from .source import Source
 from .value_heads import ValueModel, value_head_tensors
@@ -38,7 +38,9 @@ class Reference:
     _weights: dict[str, dict[str, Array]] = field(default_factory=dict)
     _layers: list[dict[str, Array]] = field(default_factory=list)
 
-    def outputs(self, ids: Sequence[int], type_ids: Sequence[int], unattended: int = 0) -> dict[str, Array]:
+    def outputs(
+        self, ids: Sequence[int], type_ids: Sequence[int], *, unattended: int = 0, prompt_length: int = 0
+    ) -> dict[str, Array]:
         """Compute one text's outputs.
 
         Args:
@@ -46,6 +48,7 @@ class Reference:
             type_ids: its segment ids.
             unattended: how many tokens at its end the model does not attend to (ColBERT's query
                 expansion); their positions and vectors are the model's own.
+            prompt_length: leading tokens that stay out of an embedding's pooling.
 
         Returns:
             Every output of the graph contract without the batch axis, float64 (and
@@ -61,7 +64,7 @@ class Reference:
         if spec.convert == "reward":
             return {"rewards": states}
         tokens = self._project(states, spec.token_steps)
-        raw = self._project(self._pooled(tokens), spec.steps)
+        raw = self._project(pooled(tokens[prompt_length:], spec.pooling, prompt_length), spec.steps)
         vector = unit(raw) if spec.use_activation else raw
         if spec.is_token_level:
             return {"token_embeddings": vector, "last_hidden_state": states}
@@ -100,7 +103,7 @@ class Reference:
     def _labels(self, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
         if not self.spec.has_classifier:
             tokens = self._project(self._hidden(self.model, ids, type_ids), self.spec.token_steps)
-            return self._project(self._pooled(tokens), self.spec.steps)
+            return self._project(pooled(tokens, self.spec.pooling), self.spec.steps)
         if self.spec.classifier_method is not None:
             return self._token_logits(ids, type_ids)
         if self._is_native():
@@ -108,15 +111,11 @@ class Reference:
                 return _numpy(self.model(**self._inputs(self.model.base_model, ids, type_ids)).logits[0])
         states = self._hidden(self.model.base_model, ids, type_ids)
         if isinstance(self.model, ValueModel):
-            return self._value(self._pooled(states))
+            return self._value(pooled(states, self.spec.pooling))
         with torch.no_grad():
-            rows = torch.from_numpy(np.atleast_2d(self._pooled(states)).astype(np.float32))
+            rows = torch.from_numpy(np.atleast_2d(pooled(states, self.spec.pooling)).astype(np.float32))
             values = _numpy(find_classifier(self.model)(rows))
         return values if self.spec.is_token_level else values[0]
-
-    def _pooled(self, states: Array) -> Array:
-        pooled: Array = np.concatenate([POOLED[kind](states) for kind in self.spec.pooling], axis=-1)
-        return pooled
 
     def _token_logits(self, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
         """The language model's own logits over the whole vocabulary, of which the chosen tokens' are kept."""

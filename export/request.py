@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..models_zoo.templates import SCORE_TEMPLATES, find_template
 from ..poolers.errors import ConfigError
 from ..poolers.pooler_config import PoolerConfig
 from ..poolers.spec import CONVERTS, RUNNERS
+from ..runtime.errors import InputError
 from ..runtime.options import option
+from ..runtime.templates import ScoreTemplate
 
 MIN_OPSET, MAX_OPSET = 18, 23
 
@@ -54,6 +57,12 @@ class ExportRequest:
         None, parse=parse_json_object, metavar="JSON", help="Override keys of the model's config.json."
     )
     revision: str | None = option(None, metavar="REV", help="Hub revision: branch, tag or commit.")
+    score_template: str | None = option(
+        None,
+        metavar="NAME|FILE",
+        help="Rerankers made from a language model: how a query and a document become one text. A jinja file, or "
+        f"one of {', '.join(SCORE_TEMPLATES)}.",
+    )
     opset: int = option(20, parse=int, metavar="N", help=f"ONNX opset, {MIN_OPSET} to {MAX_OPSET}.")
     max_model_len: int | None = option(
         None, parse=int, metavar="N", help="Longest input in tokens (lower than the model's)."
@@ -80,6 +89,7 @@ class ExportRequest:
         pooler = self.user_pooler()
         pooler.resolved_pooling_type()
         pooler.resolved_activation()
+        self.score_template_text()
 
     def user_pooler(self) -> PoolerConfig:
         """The parsed ``pooler_config``.
@@ -88,3 +98,18 @@ class ExportRequest:
             ConfigError: unknown key or wrong type.
         """
         return PoolerConfig.parse(self.pooler_config)
+
+    def score_template_text(self) -> str | None:
+        """The score template's own text, after it was rendered once.
+
+        Raises:
+            ConfigError: no such template, or one that fails or leaves out the query or the document.
+        """
+        if self.score_template is None:
+            return None
+        text = find_template(self.score_template)
+        try:
+            ScoreTemplate(text)
+        except InputError as error:
+            raise ConfigError(f"score_template {self.score_template}: {error}") from error
+        return text

@@ -7,23 +7,30 @@ from dataclasses import dataclass
 from ..models_zoo.texts import hard_texts, pairs, sentences
 from ..poolers.parts import INPUT_TYPES
 from ..poolers.spec import PoolingSpec
+from ..runtime.errors import InputError
 from ..runtime.late import encode_texts
+from ..runtime.pairs import PairOptions, template_of, templated_prompt
+from ..runtime.prompting import with_prompt
 from ..runtime.prompts import Prompt
 from ..runtime.tokens import Encoded, TextTokenizer
+from .errors import ExportError
 
 # Beyond this a CPU reference run takes minutes; the report says how long the longest text was.
 _LONGEST_VERIFIED = 512
 _SENTENCES = 16
 _PAIRS = 8
+_PROMPTED = 8
+_STAND_IN_PROMPT = "Represent the sentence: "  # where a checkpoint that leaves prompts out of pooling names none
 _LENGTHS = (1, 2, 3, 5, 8, 16, 31, 64, 127, 256, 512)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One input: how it was given, and its tokens."""
+    """One input: how it was given, and its tokens; ``rendered_from`` is the pair behind a rendered template."""
 
     prompt: Prompt
     encoded: Encoded
+    rendered_from: tuple[str, str] | None = None
 
 
 def verified_length(tokenizer: TextTokenizer) -> int:
@@ -38,8 +45,10 @@ def parity_samples(tokenizer: TextTokenizer, spec: PoolingSpec) -> list[Sample]:
     tokenizer without special tokens) is left out, because the runtime refuses it.
     """
     prompts = [Prompt(text=text) for text in (*hard_texts(), *sentences()[:_SENTENCES])]
-    if spec.convert == "classify":
+    if spec.convert == "classify" and tokenizer.policy.score_template is None:
         prompts += [Prompt(text=query, pair=document) for query, document in pairs()[:_PAIRS]]
+    if not spec.include_prompt:
+        prompts += _prompted(tokenizer, spec)
     limit = verified_length(tokenizer)
     samples = []
     for prompt in prompts:
@@ -47,7 +56,8 @@ def parity_samples(tokenizer: TextTokenizer, spec: PoolingSpec) -> list[Sample]:
             continue
         (encoded,) = tokenizer.encode([prompt], [limit])
         samples.append(Sample(prompt, encoded))
-    return samples + _sides(tokenizer, spec, limit) + _by_length(samples, limit)
+    samples += _sides(tokenizer, spec, limit) + _rendered(tokenizer, limit)
+    return samples + _by_length(samples, limit)
 
 
 def _sides(tokenizer: TextTokenizer, spec: PoolingSpec, limit: int) -> list[Sample]:
@@ -60,6 +70,40 @@ def _sides(tokenizer: TextTokenizer, spec: PoolingSpec, limit: int) -> list[Samp
         encoded = encode_texts(tokenizer, spec.late_interaction, side, prompts, [limit] * len(prompts))
         # Their ids are not those of the text alone, so golden.json cannot replay them as texts.
         samples += [Sample(Prompt(token_ids=tuple(item.ids)), item) for item in encoded]
+    return samples
+
+
+def _prompted(tokenizer: TextTokenizer, spec: PoolingSpec) -> list[Prompt]:
+    """Texts behind the model's prompts, whose tokens stay out of pooling."""
+    stated = [text for text in tokenizer.policy.prompts.values() if text] or [_STAND_IN_PROMPT]
+    texts = [Prompt(text=text) for text in sentences()[:_PROMPTED]]
+    return [
+        item
+        for index, text in enumerate(texts)
+        for item in with_prompt([text], tokenizer.policy, spec, prompt=stated[index % len(stated)])
+    ]
+
+
+def _rendered(tokenizer: TextTokenizer, limit: int) -> list[Sample]:
+    """Pairs through the bundle's score template, where it has one.
+
+    Raises:
+        ExportError: not one of them fits.
+    """
+    chosen = template_of(tokenizer, PairOptions())
+    if chosen is None:
+        return []
+    samples, reason = [], ""
+    for query, document in pairs()[:_PAIRS]:
+        try:
+            prompt = templated_prompt(query, document, tokenizer, *chosen, limit=limit)
+        except InputError as error:
+            reason = str(error)
+            continue
+        (encoded,) = tokenizer.encode([prompt], [limit])
+        samples.append(Sample(prompt, encoded, (query, document)))
+    if not samples:
+        raise ExportError(f"no pair of texts fits the score template: {reason}")
     return samples
 
 

@@ -247,12 +247,14 @@ def write_golden(
             "pair": sample.prompt.pair,
             "input_ids": sample.encoded.ids,
             "token_type_ids": sample.encoded.type_ids,
+            **_golden_extras(sample),
             "outputs": {key: _stated(key, value) for key, value in _golden_outputs(outputs).items()},
         }
         for sample, outputs in zip(samples, expected, strict=True)
         if sample.prompt.text is not None
         if sum(_count(key, value) for key, value in _golden_outputs(outputs).items()) <= _GOLDEN_NUMBERS
-        if len(sample.encoded) <= _GOLDEN_TOKENS
+        # A template alone is longer than that.
+        if len(sample.encoded) <= _GOLDEN_TOKENS or sample.rendered_from is not None
     ]
     golden: dict[str, Any] = {
         "format": GOLDEN_FORMAT,
@@ -262,6 +264,17 @@ def write_golden(
     }
     write_json(folder / GOLDEN_NAME, golden, indent=None)
     return len(cases)
+
+
+def _golden_extras(sample: Sample) -> dict[str, Any]:
+    """What only some cases have: the pair behind a rendered template, and what a prompt keeps out of pooling."""
+    extras: dict[str, Any] = {}
+    if sample.rendered_from is not None:
+        extras["rendered_from"] = list(sample.rendered_from)
+    if sample.prompt.unpooled:
+        hidden, total = sample.encoded.prompt_length, len(sample.encoded)
+        extras |= {"unpooled": sample.prompt.unpooled, "pooling_mask": [0] * hidden + [1] * (total - hidden)}
+    return extras
 
 
 def _golden_outputs(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

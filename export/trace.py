@@ -70,7 +70,10 @@ def _sample(model: AdaptedModel, max_length: int) -> dict[str, torch.Tensor]:
     ids = torch.arange(shape[0] * shape[1]).reshape(shape) % max(2, vocabulary - 8) + min(4, vocabulary - 2)
     mask = torch.ones(shape, dtype=torch.int64)
     mask[1, -1] = 0
-    values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros(shape, dtype=torch.int64)}
+    pooled = mask.clone()
+    pooled[:, 0] = 0
+    types = torch.zeros(shape, dtype=torch.int64)
+    values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "pooling_mask": pooled}
     return {name: values[name] for name in model.input_names}
 
 

@@ -89,8 +89,9 @@ def _answers(reference: Oracle, samples: Sequence[Sample], progress: Progress | 
     expected: list[dict[str, Array]] = []
     for sample in samples:
         item = sample.encoded
-        extra = (item.unattended,) if item.unattended else ()
-        outputs = reference.outputs(item.ids, item.type_ids, *extra)
+        outputs = reference.outputs(
+            item.ids, item.type_ids, unattended=item.unattended, prompt_length=item.prompt_length
+        )
         if not all(np.isfinite(value).all() for value in outputs.values()):
             raise ParityError("the model itself answers NaN or infinity, before any export; its weights are damaged")
         expected.append(outputs)
@@ -198,7 +199,8 @@ def _padded(
 
 def _fill(engine: Engine, samples: Sequence[Sample], length: int, side: str) -> tuple[dict[str, Array], list[slice]]:
     shape = (len(samples), length)
-    feeds = {name: np.zeros(shape, np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")}
+    names = ("input_ids", "attention_mask", "token_type_ids", "pooling_mask")
+    feeds = {name: np.zeros(shape, np.int64) for name in names}
     feeds["input_ids"][:] = engine.tokenizer.policy.pad_token_id
     spans = []
     for row, sample in enumerate(samples):
@@ -207,6 +209,7 @@ def _fill(engine: Engine, samples: Sequence[Sample], length: int, side: str) -> 
         feeds["input_ids"][row, span] = sample.encoded.ids
         feeds["attention_mask"][row, span.start : span.stop - sample.encoded.unattended] = 1
         feeds["token_type_ids"][row, span] = sample.encoded.type_ids
+        feeds["pooling_mask"][row, span] = [position >= sample.encoded.prompt_length for position in range(size)]
         spans.append(span)
     return feeds, spans
 
@@ -233,6 +236,7 @@ def _empty_row_is_finite(engine: Engine, names: Sequence[str]) -> bool:
         "input_ids": np.full((2, 4), pad, np.int64),
         "attention_mask": np.array([[1, 1, 1, 1], [0, 0, 0, 0]], np.int64),
         "token_type_ids": np.zeros((2, 4), np.int64),
+        "pooling_mask": np.array([[0, 1, 1, 1], [0, 0, 0, 0]], np.int64),
     }
     values = engine.session.run(feeds, names)
     return all(bool(np.isfinite(value).all()) for value in values.values())

@@ -2,6 +2,7 @@
 
     catalog.py          cards of known models, read from ``cards/*.toml``      (stdlib)
     texts.py            sentences, hard texts and pairs, read from ``data/``   (stdlib)
+    templates.py        score templates of known rerankers, read from ``templates/`` (stdlib)
     tiny.py             write a tiny random checkpoint of any family           (torch, transformers)
     tiny_families.py    the table of families: data only                       (stdlib)
     tiny_weights.py     random weights whose outputs differ between texts      (torch)

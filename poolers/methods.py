@@ -63,9 +63,12 @@ def mean_sqrt_len(hidden: Tensor, mask: Tensor) -> Tensor:
     return clear_padding(hidden, mask).sum(dim=1) / _count(mask).sqrt()
 
 
-def weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """WEIGHTED_MEAN: real token number i (from 1) weighs i (SGPT, arXiv 2202.08904)."""
-    weights = mask.cumsum(dim=1) * mask
+def weighted_mean(hidden: Tensor, mask: Tensor, counted: Tensor | None = None) -> Tensor:
+    """WEIGHTED_MEAN: real token number i (from 1) weighs i (SGPT, arXiv 2202.08904).
+
+    ``counted`` is the mask that numbers the tokens, where some of them stay out of the pool.
+    """
+    weights = (mask if counted is None else counted).cumsum(dim=1) * mask
     weighted = clear_padding(hidden, mask) * weights.unsqueeze(-1).to(torch.float32)
     return weighted.sum(dim=1) / _count(weights)
 
@@ -116,14 +119,21 @@ METHODS: dict[PoolingType, Method] = {
 }
 
 
-def pool(hidden: Tensor, mask: Tensor, pooling: tuple[PoolingType, ...]) -> Tensor:
+def pool(hidden: Tensor, mask: Tensor, pooling: tuple[PoolingType, ...], pooling_mask: Tensor | None = None) -> Tensor:
     """Apply one method, or concatenate several along the last dimension, in float32.
 
     Args:
         hidden: any float dtype, ``[batch_size, sequence_length, hidden]``.
         mask: int64 ``[batch_size, sequence_length]``.
         pooling: at least one pooling type.
+        pooling_mask: int64, as ``mask``; 0 also where a token stays out of the pool (a prompt's).
+            sentence-transformers' ``include_prompt=False``: first and last are those that remain, and
+            WEIGHTED_MEAN goes on numbering behind the prompt.
     """
     states = hidden.to(torch.float32)
-    parts = [METHODS[kind](states, mask) for kind in pooling]
+    kept = mask if pooling_mask is None else pooling_mask * mask
+    parts = [
+        weighted_mean(states, kept, mask) if kind == "WEIGHTED_MEAN" else METHODS[kind](states, kept)
+        for kind in pooling
+    ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

@@ -126,3 +126,12 @@ class LateInteraction:
     def counted_token_id(self) -> int | None:
         """The token that the model does not attend to and whose rows and positions count all the same."""
         return self.expansion.token_id if self.expansion is not None and not self.expansion.attend else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracedHead:
+    """The settings of a head that are part of its graph, as they were at export."""
+
+    use_activation: bool
+    logit_mean: float | None = None
+    logit_sigma: float | None = None

@@ -51,16 +51,17 @@ class Pooler(nn.Module):
         self.weight_steps = nn.ModuleList(weight_steps)
         self.classifier = classifier if classifier is not None else nn.Identity()
 
-    def forward(self, hidden: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+    def forward(self, hidden: Tensor, attention_mask: Tensor, pooling_mask: Tensor | None = None) -> dict[str, Tensor]:
         """Compute the outputs, all float32.
 
         Args:
             hidden: ``[batch_size, sequence_length, hidden]``, any float dtype (SPLADE: the logits).
             attention_mask: int64 ``[batch_size, sequence_length]``.
+            pooling_mask: int64, same shape, for heads that leave a prompt's tokens out (embed).
         """
         states = hidden.to(torch.float32)
         if self.spec.convert == "embed":
-            return self._embed(states, attention_mask)
+            return self._embed(states, attention_mask, pooling_mask)
         if self.spec.pools_logits:
             values = pool(self.classifier(states), attention_mask, self.spec.pooling)
         else:
@@ -73,7 +74,7 @@ class Pooler(nn.Module):
         calibrated = calibrate(values, self.spec.logit_mean, self.spec.logit_sigma)
         return {"logits": values, "probs": ACTIVATION_FUNCTIONS[self.spec.activation](calibrated)}
 
-    def _embed(self, states: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def _embed(self, states: Tensor, mask: Tensor, pooling_mask: Tensor | None) -> dict[str, Tensor]:
         sparse = self.spec.sparse
         if self.spec.is_sparse_only and sparse is not None:
             return {"sparse_embedding": splade(states, mask, sparse.strategy, sparse.function)}
@@ -81,7 +82,7 @@ class Pooler(nn.Module):
         if self.spec.is_token_level:
             vectors = self._activate(self._project(tokens))
             return {"token_embeddings": clear_padding(vectors, mask), "last_hidden_state": states}
-        raw = self._project(pool(tokens, mask, self.spec.pooling))
+        raw = self._project(pool(tokens, mask, self.spec.pooling, pooling_mask))
         outputs = {"sentence_embedding": self._activate(raw), "last_hidden_state": states}
         if self.spec.projects_tokens:
             outputs["token_embeddings"] = self._project(tokens)

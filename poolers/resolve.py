@@ -30,7 +30,7 @@ from .sparse_modules import (
     token_weight_head,
     vocabulary_size,
 )
-from .spec import Convert, PoolingSpec, PoolingType, Runner, Source, parse_pooling_type
+from .spec import TOKEN_POOLING_TYPES, Convert, PoolingSpec, PoolingType, Runner, Source, parse_pooling_type
 from .st_modules import ModuleChain
 from .token_classifier import TokenRows, token_rows
 from .validate import validate
@@ -84,6 +84,7 @@ def resolve(
     width = _chained_width(chain, hidden, len(pooling))
     if convert == "embed":
         chosen |= _embed_fields(files, width, sources) | _chain_fields(chain, sources) | _vector_fields(files, pooling)
+        chosen["include_prompt"] = chain.include_prompt or pooling[0] in TOKEN_POOLING_TYPES
     elif chain.scores:
         chosen |= _score_fields(files, width, sources) | _chain_fields(chain, sources)
     else:

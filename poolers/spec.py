@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from .errors import ConfigError, closest
-from .parts import HeadStep, LateInteraction, SparseHead
+from .parts import HeadStep, LateInteraction, SparseHead, TracedHead
 
 PoolingType = Literal["LAST", "CLS", "MEAN", "ALL", "STEP", "MAX", "MEAN_SQRT_LEN", "WEIGHTED_MEAN", "SPLADE"]
 POOLING_TYPES: tuple[PoolingType, ...] = get_args(PoolingType)
@@ -37,6 +37,8 @@ PairFormat = Literal["pair", "concat"]
 # How rows of a language model's output layer become a classifier (vLLM's SEQ_CLS_LOAD_METHODS).
 TokenMethod = Literal["from_2_way_softmax", "no_post_processing"]
 TOKEN_METHODS: tuple[TokenMethod, ...] = get_args(TokenMethod)
+Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
+SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 
 # Other spellings of the same idea: sentence-transformers' mode names, and those of models' own configs.
 POOLING_ALIASES: dict[str, PoolingType] = {
@@ -100,6 +102,10 @@ class PoolingSpec:
         classifier_token_ids: their ids (the tokenizer gives them at export).
         sparse: the head of weights per vocabulary entry, alone or beside a pooled vector.
         late_interaction: what the checkpoint declares about query and document texts.
+        include_prompt: whether the tokens of a prompt take part in pooling; where not, the graph
+            takes one more input, ``pooling_mask``.
+        traced: what the graph holds where the user changed its default on the finished bundle;
+            ``None`` where the fields above say it.
         sources: field name -> where its value came from.
     """
 
@@ -127,7 +133,16 @@ class PoolingSpec:
     classifier_token_ids: tuple[int, ...] = ()
     sparse: SparseHead | None = None
     late_interaction: LateInteraction | None = None
+    include_prompt: bool = True
+    traced: TracedHead | None = None
     sources: dict[str, Source] = field(default_factory=dict)
+
+    @property
+    def in_graph(self) -> TracedHead:
+        """What the graph itself computes; the host does the rest."""
+        return self.traced or TracedHead(
+            use_activation=self.use_activation, logit_mean=self.logit_mean, logit_sigma=self.logit_sigma
+        )
 
     @property
     def is_token_level(self) -> bool:

@@ -53,6 +53,7 @@ class ModuleChain:
         normalize: whether Normalize comes last.
         token_steps: the modules between the transformer and Pooling.
         scores: whether the chain answers scores, as a cross-encoder does, and not a vector.
+        include_prompt: whether Pooling counts the tokens of a prompt.
     """
 
     transformer_path: str
@@ -61,6 +62,7 @@ class ModuleChain:
     normalize: bool
     token_steps: tuple[HeadStep, ...] = ()
     scores: bool = False
+    include_prompt: bool = True
 
 
 def module_kind(entry: Mapping[str, Any]) -> str:
@@ -102,6 +104,7 @@ def parse_chain(modules: Sequence[Mapping[str, Any]], configs: Mapping[str, Mapp
     # Without Pooling every token is an answer, and old files name no input (PyLate's Dense never does).
     unnamed = VECTOR if has_pooling(modules) else TOKENS
     pooling: tuple[PoolingType, ...] | None = None
+    include_prompt = True
     before: list[HeadStep] = []
     steps: list[HeadStep] = []
     for position, entry in enumerate(modules):
@@ -114,6 +117,7 @@ def parse_chain(modules: Sequence[Mapping[str, Any]], configs: Mapping[str, Mapp
             if pooling is not None or value != TOKENS:
                 raise ConfigError(f"modules.json entry {position}: Pooling must come once, and work on {TOKENS}")
             pooling, value = _parse_pooling(config, path), VECTOR
+            include_prompt = bool(config.get("include_prompt", True))
             before, steps = steps, []
         elif kind != "Dropout":  # dropout does nothing at inference
             steps.append(_parse_step(kind, config, path, per_token=pooling is None))
@@ -122,7 +126,13 @@ def parse_chain(modules: Sequence[Mapping[str, Any]], configs: Mapping[str, Mapp
     scores = value == SCORES
     normalize = bool(steps) and steps[-1].kind == "normalize" and not scores
     return ModuleChain(
-        transformer_path, pooling, tuple(steps[:-1] if normalize else steps), normalize, tuple(before), scores
+        transformer_path=transformer_path,
+        pooling=pooling,
+        steps=tuple(steps[:-1] if normalize else steps),
+        normalize=normalize,
+        token_steps=tuple(before),
+        scores=scores,
+        include_prompt=include_prompt,
     )
 
 

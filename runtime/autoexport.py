@@ -7,12 +7,14 @@ function, and only when the user gave a checkpoint and not a bundle.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..poolers.pooler_config import PoolerConfig
-from .bundle import is_bundle, open_bundle
+from .bundle import Bundle, is_bundle, open_bundle
 from .errors import BundleError, MissingExtraError
+from .overrides import overridden
 
 
 def cache_folder() -> Path:
@@ -23,11 +25,31 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pool_export"
 
 
-def bundle_for(model: str, **options: Any) -> Path:
+def open_model(model: str, **options: Any) -> Bundle:
+    """Open a bundle, with what its host can still change, or a checkpoint that is exported first.
+
+    Args:
+        model: what the user gave.
+        options: as ``bundle_for``.
+
+    Raises:
+        BundleError: as ``bundle_for``; or a damaged bundle.
+        ConfigError: a wrong value in ``pooler_config``.
+        MissingExtraError: a checkpoint, without the ``export`` extra.
+    """
+    bundle = open_bundle(bundle_for(model, **options))
+    if not is_bundle(model):
+        return bundle  # its export had the options
+    spec = overridden(bundle.manifest.pooling, options.get("pooler_config"), options.get("hf_overrides"))
+    return replace(bundle, manifest=replace(bundle.manifest, pooling=spec))
+
+
+def bundle_for(model: str, *, reporter: Any = None, **options: Any) -> Path:
     """Return a bundle folder for a bundle, a checkpoint folder, or a Hub id.
 
     Args:
         model: what the user gave.
+        reporter: shows the steps of an export (``export.pipeline.Reporter``).
         options: fields of ``export.request.ExportRequest`` besides ``model`` and ``output``.
 
     Raises:
@@ -49,7 +71,8 @@ def bundle_for(model: str, **options: Any) -> Path:
             return open_bundle(model).folder  # raises, and says what was expected
         why = f"{model} is not a bundle, so it has to be exported first"
         raise MissingExtraError(package, "export", why) from error
-    return cached_bundle(model, cache_folder(), **given)
+    shown = {} if reporter is None else {"reporter": reporter}
+    return cached_bundle(model, cache_folder(), **shown, **given)
 
 
 def _is_default(value: Any) -> bool:
@@ -57,8 +80,9 @@ def _is_default(value: Any) -> bool:
 
 
 def _refuse_export_options(model: str, given: dict[str, Any]) -> None:
-    # What the bundle is already, and a permission it does not need, are no contradiction.
-    harmless = {"trust_remote_code"}
+    # What the bundle is already, and a permission it does not need, are no contradiction. Of the two
+    # dictionaries, `overridden` honours the keys that the host can.
+    harmless = {"trust_remote_code", "pooler_config", "hf_overrides"}
     if given.get("convert") == open_bundle(model).manifest.pooling.convert:
         harmless.add("convert")
     if refused := sorted(given.keys() - harmless):

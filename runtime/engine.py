@@ -82,12 +82,14 @@ class Engine:
         ids = np.full(shape, self.tokenizer.policy.pad_token_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
         types = np.zeros(shape, dtype=np.int64)
+        pooled = np.zeros(shape, dtype=np.int64)
         for position, row in enumerate(batch.rows):
             item = inputs[row]
             ids[position, : len(item)] = item.ids
             mask[position, : len(item) - item.unattended] = 1
             types[position, : len(item)] = item.type_ids
-        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+            pooled[position, item.prompt_length : len(item)] = 1
+        return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "pooling_mask": pooled}
 
 
 def _token_budget(config: RuntimeConfig, spec: PoolingSpec) -> int:

@@ -3,8 +3,11 @@
 Format 1: ``{"format": 1, "model": str, "tolerance": {"max_abs": float, "min_cosine": float},
 "cases": [{"text": str, "pair": str | null, "input_ids": [int], "token_type_ids": [int],
 "outputs": {name: nested list}}]}``. A vector as wide as a vocabulary is stated by its non-zero
-entries, ``{"size": n, "indices": [int], "values": [float]}``. Outputs come from the reference
-implementation, not from the graph.
+entries, ``{"size": n, "indices": [int], "values": [float]}``. A case may also have ``rendered_from``
+(the query and document behind a text that is a rendered score template), and ``unpooled`` with
+``pooling_mask`` (the beginning of the text that stays out of pooling, and the graph input that says
+so; absent, it is the attention mask). Outputs come from the reference implementation, not from the
+graph.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from .bundle import Bundle
 from .engine import Engine
 from .errors import BundleError
 from .manifest import GOLDEN_NAME
+from .pairs import PairOptions, template_of, templated_prompt
 from .prompts import Prompt
 from .tokens import Encoded
 
@@ -34,6 +38,14 @@ class GoldenCase:
     input_ids: list[int]
     token_type_ids: list[int]
     outputs: dict[str, Any]
+    rendered_from: tuple[str, str] | None = None
+    unpooled: str = ""
+    pooling_mask: list[int] | None = None
+
+    @property
+    def prompt_length(self) -> int:
+        """Number of leading tokens that stay out of pooling."""
+        return (self.pooling_mask or []).count(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,18 +118,28 @@ def replay(engine: Engine) -> Replay:
     golden, result = read_golden(engine.bundle), Replay()
     for index, case in enumerate(golden.cases):
         shown = f"case {index} {case.text[:30]!r}"
-        (encoded,) = engine.tokenizer.encode([Prompt(text=case.text, pair=case.pair)], [-1])
+        prompt = Prompt(text=case.text, pair=case.pair, unpooled=case.unpooled)
+        (encoded,) = engine.tokenizer.encode([prompt], [-1])
         if (encoded.ids, encoded.type_ids) != (case.input_ids, case.token_type_ids):
             result.failures.append(f"{shown}: token ids differ from the reference tokenizer's")
+        if encoded.prompt_length != case.prompt_length:
+            result.failures.append(f"{shown}: {encoded.prompt_length} tokens of the prompt, not {case.prompt_length}")
+        if case.rendered_from is not None and _rendered(engine, case.rendered_from) != case.text:
+            result.failures.append(f"{shown}: the score template renders another text")
         _replay_outputs(engine, case, shown, golden.tolerance, result)
         result.cases += 1
     return result
 
 
+def _rendered(engine: Engine, pair: tuple[str, str]) -> str | None:
+    chosen = template_of(engine.tokenizer, PairOptions())
+    return None if chosen is None else templated_prompt(*pair, engine.tokenizer, *chosen).text
+
+
 def _replay_outputs(engine: Engine, case: GoldenCase, shown: str, tolerance: Tolerance, result: Replay) -> None:
     names = [name for name in case.outputs if name in engine.session.output_names]
     result.failures += [f"{shown}: the graph has no output {name!r}" for name in case.outputs if name not in names]
-    found = engine.run([Encoded(case.input_ids, case.token_type_ids)], names)[0]
+    found = engine.run([Encoded(case.input_ids, case.token_type_ids, case.prompt_length)], names)[0]
     for name in names:
         gap, cosine = _compare(case.outputs[name], found[name])
         result.max_abs, result.min_cosine = max(result.max_abs, gap), min(result.min_cosine, cosine)

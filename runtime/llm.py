@@ -13,8 +13,7 @@ from typing import Any
 from ..poolers.parts import InputType
 from ..poolers.pooler_config import PoolerConfig
 from ..poolers.spec import TASKS, Convert, PoolingSpec, Runner, Task
-from .autoexport import bundle_for
-from .bundle import open_bundle
+from .autoexport import open_model
 from .config import RuntimeConfig
 from .engine import Engine
 from .errors import InputError
@@ -30,8 +29,10 @@ from .outputs import (
     ScoringRequestOutput,
     SparseEmbeddingRequestOutput,
 )
+from .pairs import PairOptions
 from .params import PoolingParams
-from .prompts import parse_prompts
+from .prompting import with_prompt
+from .prompts import Prompt, parse_prompts
 from .requests import CallOptions, Params, Rows, UseTqdm, run
 from .scoring import score
 from .vectors import embed_all, embed_sparse, named
@@ -68,8 +69,8 @@ class LLM:
             model: bundle folder, checkpoint folder, or Hub id.
             runner: vLLM's runner; only ``auto`` and ``pooling`` make sense here.
             convert: adapter for a checkpoint; a bundle already has one.
-            pooler_config: head overrides for a checkpoint.
-            hf_overrides: config overrides for a checkpoint.
+            pooler_config: head overrides; of a bundle, those that the host computes (``overrides.py``).
+            hf_overrides: config overrides; of a bundle, ``is_matryoshka`` and ``matryoshka_dimensions``.
             trust_remote_code: allow a checkpoint's own code, during export only.
             revision: Hub revision of a checkpoint.
             max_model_len: lower the longest input, in tokens.
@@ -93,7 +94,7 @@ class LLM:
             max_batch_tokens=max_batch_tokens,
             max_batch_size=max_batch_size,
         )
-        folder = bundle_for(
+        bundle = open_model(
             str(model),
             runner="auto" if runner == "pooling" else runner,
             convert=convert,
@@ -102,7 +103,7 @@ class LLM:
             trust_remote_code=trust_remote_code,
             revision=revision,
         )
-        self.engine = Engine(open_bundle(folder), config, max_model_len)
+        self.engine = Engine(bundle, config, max_model_len)
         self.spec: PoolingSpec = self.engine.bundle.manifest.pooling
 
     def embed(
@@ -114,6 +115,8 @@ class LLM:
         pooling_params: Params = None,
         lora_request: object | None = None,
         tokenization_kwargs: Mapping[str, Any] | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
     ) -> list[EmbeddingRequestOutput]:
         """Embed prompts.
 
@@ -125,7 +128,10 @@ class LLM:
                 makes one.
             pooling_params: one for all prompts, or one a prompt.
             lora_request: accepted for vLLM callers as long as it is ``None``.
-            tokenization_kwargs: ``truncate_prompt_tokens``, ``add_special_tokens`` (vLLM 0.32's place).
+            tokenization_kwargs: vLLM 0.32's place for what concerns the tokenizer (``tokenization.py``).
+            prompt_name: which of the model's prompts goes before every text.
+            prompt: text that goes before every text instead; ``""`` for none. With neither, the
+                checkpoint's own default prompt is used (``prompting.py``).
 
         Returns:
             One output a prompt, in order.
@@ -134,7 +140,8 @@ class LLM:
             InputError: the model does not embed, or a prompt or parameter cannot be served.
         """
         options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs)
-        rows = run(self.engine, "embed", parse_prompts(prompts), pooling_params, options)
+        texts = self._with_prompt(prompts, prompt, prompt_name)
+        rows = run(self.engine, "embed", texts, pooling_params, options)
         return [
             EmbeddingRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=EmbeddingOutput(value))
             for i, (item, value) in enumerate(rows)
@@ -233,6 +240,8 @@ class LLM:
         pooling_task: Task | None = None,
         tokenization_kwargs: Mapping[str, Any] | None = None,
         input_type: InputType | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
     ) -> list[PoolingRequestOutput]:
         """Run any pooling task and return its array.
 
@@ -247,6 +256,8 @@ class LLM:
             tokenization_kwargs: as ``embed``.
             input_type: ``query`` or ``document``: read the texts as a late-interaction checkpoint declares
                 (markers, query expansion, lengths, skiplist); ``None`` reads them as they are, as vLLM does.
+            prompt_name: as ``embed``.
+            prompt: as ``embed``.
 
         Raises:
             InputError: as ``embed``; or an unknown task.
@@ -256,7 +267,7 @@ class LLM:
             valid = [name for name in TASKS if name != "score"]
             raise InputError(f"pooling_task must be one of {valid}, got {task!r}")
         options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs, input_type)
-        rows = run(self.engine, task, parse_prompts(prompts), pooling_params, options)
+        rows = run(self.engine, task, self._with_prompt(prompts, prompt, prompt_name), pooling_params, options)
         return _pooling_outputs(rows)
 
     def score(
@@ -270,17 +281,39 @@ class LLM:
         pooling_params: PoolingParams | None = None,
         lora_request: object | None = None,
         tokenization_kwargs: Mapping[str, Any] | None = None,
+        chat_template: str | None = None,
+        instruction: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        max_tokens_per_query: int = 0,
+        max_tokens_per_doc: int = 0,
+        query_prompt_name: str | None = None,
+        document_prompt_name: str | None = None,
     ) -> list[ScoringRequestOutput]:
         """Score pairs of texts: 1:1, 1:N or N:N.
 
-        A cross-encoder (one label) reads the pair as one input; an embedding model answers the
-        cosine of the two vectors, a sparse one their dot product, late interaction MaxSim.
+        A cross-encoder (one label) reads the pair as one input, through the bundle's score template
+        if it has one; an embedding model answers the similarity that its checkpoint names (cosine
+        unless it says else), a sparse one the dot product, late interaction MaxSim.
+
+        The first five keywords are as in ``embed``; the others are described at ``pairs.PairOptions``.
 
         Raises:
-            InputError: another cardinality, or a model that cannot score.
+            InputError: another cardinality, a model that cannot score, or an option it cannot use.
         """
         options = CallOptions(truncate_prompt_tokens, use_tqdm, lora_request, tokenization_kwargs)
-        return score(self.engine, data_1, data_2, pooling_params, options)
+        pairing = PairOptions(
+            chat_template=chat_template,
+            instruction=instruction,
+            chat_template_kwargs=chat_template_kwargs,
+            max_tokens_per_query=max_tokens_per_query,
+            max_tokens_per_doc=max_tokens_per_doc,
+            query_prompt_name=query_prompt_name,
+            document_prompt_name=document_prompt_name,
+        )
+        return score(self.engine, data_1, data_2, pooling_params, options, pairing)
+
+    def _with_prompt(self, prompts: Any, prompt: str | None, prompt_name: str | None) -> list[Prompt]:
+        return with_prompt(parse_prompts(prompts), self.engine.tokenizer.policy, self.spec, prompt, prompt_name)
 
 
 def _pooling_outputs(rows: Rows) -> list[PoolingRequestOutput]:

@@ -48,6 +48,8 @@ class TokenizerPolicy:
         vocab_size: ids at or above it are refused; 0 takes the tokenizer's own size.
         prompts: named prefixes, as sentence-transformers stores them.
         default_prompt_name: the prefix sentence-transformers applies when none is named.
+        score_template: jinja that makes one text of a query and a document, for rerankers made from
+            a language model.
     """
 
     max_length: int
@@ -56,6 +58,7 @@ class TokenizerPolicy:
     vocab_size: int = 0
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
+    score_template: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

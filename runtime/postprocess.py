@@ -64,14 +64,14 @@ def required_output(task: Task, spec: PoolingSpec, available: Sequence[str], par
     if spec.is_sparse_only or task == "sparse_embed":
         name = "sparse_embedding" if spec.is_sparse_only else "token_weights"
     elif task == "embed":
-        name = "unnormalized_embedding" if spec.use_activation and not active else "sentence_embedding"
+        name = "unnormalized_embedding" if spec.in_graph.use_activation and not active else "sentence_embedding"
     elif spec.convert == "embed":
         name = _token_output(task, spec, active)
     elif spec.convert == "reward":
         name = "rewards"
     else:
         # STEP chooses rows and columns before the activation.
-        name = "probs" if active and spec.pooling[0] != "STEP" else "logits"
+        name = "probs" if active and spec.pooling[0] != "STEP" and _is_calibrated(spec) else "logits"
     if name not in available:
         raise InputError(f"the graph has no output {name!r} (it has {', '.join(available)}); export the model again")
     return name
@@ -79,11 +79,10 @@ def required_output(task: Task, spec: PoolingSpec, available: Sequence[str], par
 
 def _token_output(task: Task, spec: PoolingSpec, active: bool) -> str:
     if spec.is_token_level:
-        if active == spec.use_activation:
-            return "token_embeddings"
+        if active or not spec.in_graph.use_activation:
+            return "token_embeddings"  # where the graph did not normalise, the host does
         if spec.steps or spec.token_steps:
-            held = "normalised" if spec.use_activation else "un-normalised"
-            raise InputError(f"this bundle holds {held} token vectors only; use pooling_task='token_embed' as it is")
+            raise InputError("this bundle holds normalised token vectors only; use pooling_task='token_embed' as it is")
         return "last_hidden_state"
     if spec.late_interaction is not None and spec.late_interaction.steps and task == "token_embed":
         if not active:
@@ -97,6 +96,12 @@ def _token_output(task: Task, spec: PoolingSpec, active: bool) -> str:
             f"{' and '.join(spec.pooling)}; `encode` returns the hidden states"
         )
     return "last_hidden_state"
+
+
+def _is_calibrated(spec: PoolingSpec) -> bool:
+    """Whether ``probs`` holds the calibration that is wanted; else the host calibrates the logits."""
+    traced = spec.in_graph
+    return (traced.logit_mean, traced.logit_sigma) == (spec.logit_mean, spec.logit_sigma)
 
 
 def is_active(task: Task, spec: PoolingSpec, params: PoolingParams) -> bool:
@@ -157,7 +162,7 @@ def _finish_embedding(
     in_graph = name == "sentence_embedding" or (
         name == "token_embeddings" and (spec.is_token_level or has_own_projection)
     )
-    done = spec.use_activation and in_graph and spec.pooling[0] != "STEP"
+    done = spec.in_graph.use_activation and in_graph and spec.pooling[0] != "STEP"
     dimensions = params.dimensions if params.dimensions is not None else spec.dimensions
     if dimensions is not None and dimensions < value.shape[-1] and task != "encode":
         value, done = value[..., :dimensions], False

@@ -18,11 +18,15 @@ class PromptTypeError(InputError, TypeError):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One input: text, a pair of texts, or token ids (run as they are, no special tokens added)."""
+    """One input: text, a pair of texts, or token ids (run as they are, no special tokens added).
+
+    ``unpooled`` is the beginning of ``text`` (a prompt) whose tokens stay out of pooling.
+    """
 
     text: str | None = None
     pair: str | None = None
     token_ids: tuple[int, ...] | None = None
+    unpooled: str = ""
 
 
 def parse_prompts(prompts: Any) -> list[Prompt]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,13 +18,12 @@ from .late import check_input_type, encode_texts, kept_rows
 from .params import PoolingParams, check_params
 from .postprocess import finish, required_output
 from .prompts import Prompt
+from .tokenization import Tokenization, parse_tokenization
 from .tokens import Encoded
 
 Params = PoolingParams | Sequence[PoolingParams] | None
 UseTqdm = bool | Callable[..., Any]
 Rows = list[tuple[Encoded, np.ndarray]]
-
-_TOKENIZATION_KEYS = frozenset({"truncate_prompt_tokens", "add_special_tokens"})
 
 _UNSUPPORTED: dict[str, str] = {
     "embed": "Embedding API is not supported by this model. Try converting the model using `--convert embed`.",
@@ -54,8 +54,7 @@ class CallOptions:
             makes over-long input an error.
         use_tqdm: show a progress bar for more than one text; or a callable that makes one.
         lora_request: accepted for vLLM callers as long as it is ``None``.
-        tokenization_kwargs: ``truncate_prompt_tokens`` and ``add_special_tokens``, where vLLM
-            0.32 has them.
+        tokenization_kwargs: see ``tokenization.py``.
         input_type: which side of a search the texts are on, for models that read the two differently.
     """
 
@@ -69,25 +68,23 @@ class CallOptions:
         """Refuse what a bundle cannot do.
 
         Raises:
-            InputError: an adapter, or an unknown key in ``tokenization_kwargs``.
+            InputError: an adapter, or a key in ``tokenization_kwargs``.
         """
         if self.lora_request is not None:
             raise InputError("a bundle's weights are fixed: merge the LoRA adapter into the checkpoint and export that")
-        if unknown := set(self.tokenization_kwargs or {}) - _TOKENIZATION_KEYS:
-            raise InputError(
-                f"tokenization_kwargs {sorted(unknown)} are not supported; use {sorted(_TOKENIZATION_KEYS)}"
-            )
+        if self.tokenization_kwargs is not None and not isinstance(self.tokenization_kwargs, Mapping):
+            raise InputError(f"tokenization_kwargs must be a mapping, got {self.tokenization_kwargs!r:.80}")
+        _ = self.tokenization
+
+    @cached_property
+    def tokenization(self) -> Tokenization:
+        """What ``tokenization_kwargs`` come to."""
+        return parse_tokenization(self.tokenization_kwargs)
 
     def truncation(self) -> int | None:
         """The truncation asked for, wherever it was given."""
-        if self.truncate_prompt_tokens is not None:
-            return self.truncate_prompt_tokens
-        value: int | None = (self.tokenization_kwargs or {}).get("truncate_prompt_tokens")
-        return value
-
-    def add_special_tokens(self) -> bool:
-        """Whether the tokenizer adds its markers."""
-        return bool((self.tokenization_kwargs or {}).get("add_special_tokens", True))
+        value: int | None = self.tokenization.truncation
+        return self.truncate_prompt_tokens if self.truncate_prompt_tokens is not None else value
 
 
 def require_task(task: Task, spec: PoolingSpec) -> None:
@@ -153,16 +150,22 @@ def encode(engine: Engine, prompts: list[Prompt], each: Sequence[PoolingParams],
     Raises:
         InputError: a prompt, a truncation or an input type that cannot be served.
     """
-    late = engine.bundle.manifest.pooling.late_interaction
+    late, how = engine.bundle.manifest.pooling.late_interaction, options.tokenization
     check_input_type(options.input_type, late)
     default = options.truncation()
     limits = [p.truncate_prompt_tokens if p.truncate_prompt_tokens is not None else default for p in each]
-    special = options.add_special_tokens()
+    if how.lower_case:
+        prompts = [_lowered(prompt) for prompt in prompts]
     if late is None or options.input_type is None:
-        return engine.tokenizer.encode(prompts, limits, add_special_tokens=special)
-    if not special:
-        raise InputError("input_type reads texts as the model was trained to: with add_special_tokens")
+        return engine.tokenizer.encode(prompts, limits, add_special_tokens=how.add_special_tokens, side=how.side)
+    if not how.add_special_tokens or how.side != "right":
+        raise InputError("input_type reads texts as the model was trained to: with special tokens, cut at the end")
     return encode_texts(engine.tokenizer, late, options.input_type, prompts, limits)
+
+
+def _lowered(prompt: Prompt) -> Prompt:
+    text, pair = (part.lower() if part is not None else None for part in (prompt.text, prompt.pair))
+    return replace(prompt, text=text, pair=pair, unpooled=prompt.unpooled.lower())
 
 
 def counted_rows(

@@ -1,4 +1,4 @@
-"""``score``: which texts meet, and what a meeting is worth (vLLM ``entrypoints/score_utils.py``)."""
+"""``score``: which texts meet, and how a pair is answered (vLLM ``entrypoints/score_utils.py``)."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from ..poolers.parts import InputType, SparseHead
-from ..poolers.spec import PairFormat
 from .engine import Engine
-from .errors import InputError
+from .errors import BundleError, InputError
 from .late import maxsim
 from .outputs import ScoringOutput, ScoringRequestOutput
+from .pairs import PROMPT_OPTIONS, TEMPLATE_OPTIONS, PairOptions, pair_prompt, template_of, templated_prompt, trimmed
 from .params import PoolingParams, check_params
+from .prompting import with_prompt
 from .prompts import Prompt, parse_texts
 from .requests import CallOptions, Rows, require_task, run
+from .similarity import SIMILARITY_FUNCTIONS
 from .sparse import similarity
 from .tokens import Encoded
 from .vectors import embed_sparse
-
-_COSINE_EPS = 1e-8  # torch.nn.CosineSimilarity's default, which vLLM uses
 
 
 def pair_up(queries: Sequence[str], documents: Sequence[str]) -> list[tuple[int, int]]:
@@ -39,45 +37,61 @@ def pair_up(queries: Sequence[str], documents: Sequence[str]) -> list[tuple[int,
     )
 
 
-def cosine(left: np.ndarray, right: np.ndarray) -> float:
-    """Cosine similarity of two float32 vectors ``[dim]``."""
-    norms = max(float(np.linalg.norm(left) * np.linalg.norm(right)), _COSINE_EPS)
-    return float(np.dot(left, right)) / norms
-
-
-def pair_prompt(query: str, document: str, pair_format: PairFormat) -> Prompt:
-    """One cross-encoder input: the tokenizer's own pair, or plain concatenation."""
-    if pair_format == "concat":
-        return Prompt(text=query + document)
-    return Prompt(text=query, pair=document)
-
-
 def score(
-    engine: Engine, data_1: Any, data_2: Any, params: PoolingParams | None, options: CallOptions
+    engine: Engine,
+    data_1: Any,
+    data_2: Any,
+    params: PoolingParams | None,
+    options: CallOptions,
+    pairing: PairOptions | None = None,
 ) -> list[ScoringRequestOutput]:
     """Score pairs of texts: 1:1, 1:N or N:N.
 
     Raises:
-        InputError: another cardinality, or a model that cannot score.
+        InputError: another cardinality, a model that cannot score, or an option it cannot use.
     """
-    spec = engine.bundle.manifest.pooling
+    spec, pairing = engine.bundle.manifest.pooling, pairing or PairOptions()
     queries, documents = parse_texts(data_1, "text"), parse_texts(data_2, "text_pair")
     pairs = pair_up(queries, documents)
     if spec.convert == "classify" and spec.num_labels != 1:
         raise InputError("Scoring API is only enabled for num_labels == 1.")
     require_task("score", spec)
+    queries = trimmed(queries, engine.tokenizer, "max_tokens_per_query", pairing.max_tokens_per_query)
+    documents = trimmed(documents, engine.tokenizer, "max_tokens_per_doc", pairing.max_tokens_per_doc)
     if spec.is_sparse_only:
-        return _score_sparse(engine, queries, documents, pairs, params or PoolingParams(), options)
+        return _score_sparse(engine, queries, documents, pairs, params or PoolingParams(), options, pairing)
     if spec.convert == "embed" and spec.is_token_level:
-        return _score_tokens(engine, queries, documents, pairs, params or PoolingParams(), options)
+        return _score_tokens(engine, queries, documents, pairs, params or PoolingParams(), options, pairing)
     if spec.convert == "embed":
-        return _score_vectors(engine, queries, documents, pairs, params or PoolingParams(), options)
-    prompts = [pair_prompt(queries[q], documents[d], spec.pair_format) for q, d in pairs]
-    rows = run(engine, "score", prompts, params, options)
+        return _score_vectors(engine, queries, documents, pairs, params or PoolingParams(), options, pairing)
+    texts = [(queries[q], documents[d]) for q, d in pairs]
+    rows = run(engine, "score", _pair_prompts(engine, texts, params, options, pairing), params, options)
     return [
         ScoringRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=ScoringOutput(float(value[0])))
         for i, (item, value) in enumerate(rows)
     ]
+
+
+def _pair_prompts(
+    engine: Engine,
+    texts: Sequence[tuple[str, str]],
+    params: PoolingParams | None,
+    options: CallOptions,
+    pairing: PairOptions,
+) -> list[Prompt]:
+    pairing.refuse(PROMPT_OPTIONS, "and a cross-encoder has no prompts; use instruction with a score template")
+    chosen = template_of(engine.tokenizer, pairing)
+    if chosen is None:
+        pair_format = engine.bundle.manifest.pooling.pair_format
+        return [pair_prompt(query, document, pair_format) for query, document in texts]
+    if options.tokenization.lower_case:
+        raise InputError("do_lower_case would lower-case the score template too; lower-case the texts instead")
+    if options.tokenization.side == "left":
+        raise InputError("truncation_side='left' would cut the head of the score template; leave it out: "
+                         "a templated pair is fitted by shortening its document")  # fmt: skip
+    asked = None if params is None else params.truncate_prompt_tokens
+    limit = engine.tokenizer.limit(asked if asked is not None else options.truncation())
+    return [templated_prompt(*pair, engine.tokenizer, *chosen, limit=limit) for pair in texts]
 
 
 def _score_vectors(
@@ -87,14 +101,21 @@ def _score_vectors(
     pairs: list[tuple[int, int]],
     params: PoolingParams,
     options: CallOptions,
+    pairing: PairOptions,
 ) -> list[ScoringRequestOutput]:
-    check_params(params, "score", engine.bundle.manifest.pooling, engine.bundle.name)
-    # Of the parameters only truncation matters: the score is the cosine, normalised or not.
+    manifest = engine.bundle.manifest
+    check_params(params, "score", manifest.pooling, engine.bundle.name)
+    pairing.refuse(TEMPLATE_OPTIONS, "and an embedding model reads its two texts apart; use a prompt name a side")
+    function = SIMILARITY_FUNCTIONS.get(manifest.similarity)
+    if function is None:
+        known = ", ".join(SIMILARITY_FUNCTIONS)
+        raise BundleError(f"the bundle names the similarity {manifest.similarity!r}; expected one of: {known}")
+    # Of the parameters only truncation matters: the bundle says how its vectors are compared.
     embedding = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
     # Every text is embedded once, however many pairs it is part of.
-    prompts = [Prompt(text=text) for text in (*queries, *documents)]
+    prompts = _side_prompts(engine, queries, documents, pairing)
     rows = run(engine, "embed", prompts, embedding, options)
-    return _meet(engine, rows[: len(queries)], rows[len(queries) :], pairs, cosine)
+    return _meet(engine, rows[: len(queries)], rows[len(queries) :], pairs, function)
 
 
 def _score_tokens(
@@ -104,10 +125,12 @@ def _score_tokens(
     pairs: list[tuple[int, int]],
     params: PoolingParams,
     options: CallOptions,
+    pairing: PairOptions,
 ) -> list[ScoringRequestOutput]:
     """Late interaction. Queries and documents are read as the checkpoint declares; vLLM reads both as they are."""
     spec = engine.bundle.manifest.pooling
     check_params(params, "score", spec, engine.bundle.name)
+    pairing.refuse((*TEMPLATE_OPTIONS, *PROMPT_OPTIONS), "and late interaction reads texts as the checkpoint declares")
     late = spec.late_interaction
     vectors = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
 
@@ -127,12 +150,14 @@ def _score_sparse(
     pairs: list[tuple[int, int]],
     params: PoolingParams,
     options: CallOptions,
+    pairing: PairOptions,
 ) -> list[ScoringRequestOutput]:
     """SPLADE: the dot product, or what the checkpoint names."""
     head = engine.bundle.manifest.pooling.sparse or SparseHead(kind="splade")
     check_params(params, "score", engine.bundle.manifest.pooling, engine.bundle.name)
+    pairing.refuse(TEMPLATE_OPTIONS, "and an embedding model reads its two texts apart; use a prompt name a side")
     vectors = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
-    rows = embed_sparse(engine, [Prompt(text=text) for text in (*queries, *documents)], vectors, options)
+    rows = embed_sparse(engine, _side_prompts(engine, queries, documents, pairing), vectors, options)
     return _meet(
         engine,
         rows[: len(queries)],
@@ -140,6 +165,16 @@ def _score_sparse(
         pairs,
         lambda query, document: similarity(query, document, head.similarity),
     )
+
+
+def _side_prompts(engine: Engine, queries: list[str], documents: list[str], pairing: PairOptions) -> list[Prompt]:
+    """Queries, then documents, each behind the prompt of its side."""
+    policy, spec = engine.tokenizer.policy, engine.bundle.manifest.pooling
+    return [
+        prompt
+        for texts, name in ((queries, pairing.query_prompt_name), (documents, pairing.document_prompt_name))
+        for prompt in with_prompt([Prompt(text=text) for text in texts], policy, spec, prompt_name=name)
+    ]
 
 
 def _meet(

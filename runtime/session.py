@@ -16,7 +16,7 @@ from .system import available_cpus
 
 Array = np.ndarray
 
-INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids"})
+INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids", "pooling_mask"})
 
 
 class Session:

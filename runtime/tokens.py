@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tokenizers import Encoding, Tokenizer
 
@@ -15,6 +15,9 @@ from .manifest import TokenizerPolicy
 from .prompts import Prompt
 
 Text = str | tuple[str, str]  # a text, or a pair of texts
+Side = Literal["left", "right"]
+
+_NOT_UNICODE = "a text holds half a surrogate pair, which is not Unicode text; replace it first"
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class Encoded:
     """One tokenized input. ``type_ids`` has the length of ``ids``.
 
     ``unattended`` counts the tokens at the end that the model does not attend to and that answer all
-    the same: the expansion of a ColBERT query.
+    the same: the expansion of a ColBERT query. ``prompt_length`` is the number of leading tokens that
+    are left out of pooling.
     """
 
     ids: list[int]
     type_ids: list[int]
     unattended: int = 0
+    prompt_length: int = 0
 
     def __len__(self) -> int:
         """Number of tokens."""
@@ -58,9 +63,17 @@ class TextTokenizer:
         self._vocab_size = policy.vocab_size or self._tokenizer.get_vocab_size()
         self._truncating: Tokenizer | None = None
         self._lock = threading.Lock()
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._specials = frozenset(number for number, token in added.items() if token.special)
+        self._prompt_lengths: dict[tuple[str, bool], int] = {}
 
     def encode(
-        self, prompts: Sequence[Prompt], truncate: Sequence[int | None], *, add_special_tokens: bool = True
+        self,
+        prompts: Sequence[Prompt],
+        truncate: Sequence[int | None],
+        *,
+        add_special_tokens: bool = True,
+        side: Side = "right",
     ) -> list[Encoded]:
         """Tokenize a batch.
 
@@ -69,10 +82,11 @@ class TextTokenizer:
             truncate: per prompt: the most tokens to keep (-1: the model's limit), or ``None`` to
                 refuse over-long input.
             add_special_tokens: let the tokenizer add its markers to texts.
+            side: the end that truncation cuts; the markers of a text stay on either side.
 
         Raises:
-            InputError: empty or over-long input, an unknown token id, text that is not Unicode, or a
-                bad truncation size.
+            InputError: empty or over-long input, an unknown token id, text that is not Unicode, a
+                bad truncation size, or nothing left to pool beside the prompt.
         """
         encoded: dict[int, Encoded] = {}
         by_limit: dict[int | None, list[int]] = {}  # one pass for all texts of one truncation size
@@ -80,13 +94,14 @@ class TextTokenizer:
             if prompt.token_ids is None:
                 by_limit.setdefault(limit, []).append(index)
             else:
-                ids = list(prompt.token_ids[:limit])
+                ids = _cut(prompt.token_ids, limit, side)
                 encoded[index] = Encoded(ids, [0] * len(ids))
         for limit, indices in by_limit.items():
             texts = [_text(prompts[index]) for index in indices]
-            encodings = self._encode_texts(texts, limit, add_special_tokens)
+            encodings = self._encode_texts(texts, limit, add_special_tokens, side)
             for index, encoding in zip(indices, encodings, strict=True):
-                encoded[index] = Encoded(encoding.ids, encoding.type_ids)
+                length = self.prompt_length(prompts[index].unpooled, add_special_tokens)
+                encoded[index] = Encoded(encoding.ids, encoding.type_ids, prompt_length=length)
         for item in encoded.values():
             self.check(item)
         return [encoded[index] for index in range(len(prompts))]
@@ -108,7 +123,33 @@ class TextTokenizer:
         found: str | None = self._tokenizer.id_to_token(token_id)
         return f"<{token_id}>" if found is None else found
 
-    def _encode_texts(self, texts: list[Text], limit: int | None, special: bool) -> list[Encoding]:
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in a text its tokens lie, as character offsets; no special tokens.
+
+        Raises:
+            InputError: text that is not Unicode.
+        """
+        # Not the fast path: that one leaves the offsets out.
+        try:
+            return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
+        except TypeError as error:
+            raise InputError(_NOT_UNICODE) from error
+
+    def prompt_length(self, prompt: str, special: bool = True) -> int:
+        """Number of leading tokens that belong to a prompt, by sentence-transformers' rule.
+
+        The tokens of the prompt alone, cut at the model's limit, less the special token that ends
+        them (``_get_prompt_length`` in sentence-transformers 6.2 ``base/modules/transformer.py``).
+        """
+        if not prompt:
+            return 0
+        if (prompt, special) not in self._prompt_lengths:
+            (encoding,) = self._encode_texts([prompt], self.max_length, special, "right")
+            ends = bool(encoding.ids) and (encoding.special_tokens_mask[-1] == 1 or encoding.ids[-1] in self._specials)
+            self._prompt_lengths[prompt, special] = len(encoding.ids) - ends
+        return self._prompt_lengths[prompt, special]
+
+    def _encode_texts(self, texts: list[Text], limit: int | None, special: bool, side: Side) -> list[Encoding]:
         if limit is None:
             return _encode(self._tokenizer, texts, special)
         for text in texts:
@@ -119,14 +160,14 @@ class TextTokenizer:
         with self._lock:
             if self._truncating is None:
                 self._truncating = _load(self._path)
-            self._truncating.enable_truncation(limit, strategy="longest_first", direction="right")
+            self._truncating.enable_truncation(limit, strategy="longest_first", direction=side)
             return _encode(self._truncating, texts, special)
 
     def limit(self, value: Any) -> int | None:
-        """Turn a truncation size into tokens (-1: the model's limit; ``None`` stays).
+        """Read a truncation size: ``None`` stays, -1 is the model's limit.
 
         Raises:
-            InputError: not a size, or above the model's limit.
+            InputError: not an integer, below -1, or above the model's limit.
         """
         if value is None:
             return None
@@ -151,6 +192,11 @@ class TextTokenizer:
         """
         if not item.ids:
             raise InputError("The decoder prompt cannot be empty")
+        if item.prompt_length >= len(item):
+            raise InputError(
+                f"nothing is left to pool: all {len(item)} tokens belong to the prompt, which this model leaves out "
+                "of pooling; give a text behind the prompt, or a larger truncation size"
+            )
         if len(item) > self.max_length:
             raise InputError(
                 f"This model's maximum context length is {self.max_length} tokens. However, your prompt contains "
@@ -166,7 +212,13 @@ def _encode(tokenizer: Tokenizer, texts: list[Text], special: bool) -> list[Enco
     try:
         return tokenizer.encode_batch_fast(texts, add_special_tokens=special)
     except TypeError as error:  # all are strings, so one of them has no UTF-8 form
-        raise InputError("a text holds half a surrogate pair, which is not Unicode text; replace it first") from error
+        raise InputError(_NOT_UNICODE) from error
+
+
+def _cut(ids: Sequence[int], limit: int | None, side: Side) -> list[int]:
+    if limit is None or limit >= len(ids):
+        return list(ids)
+    return list(ids[:limit] if side == "right" else ids[len(ids) - limit :])
 
 
 def _text(prompt: Prompt) -> Text:

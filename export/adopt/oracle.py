@@ -19,7 +19,7 @@ from ...runtime.providers import first_line, load_onnxruntime
 from ...runtime.system import available_cpus
 from ..errors import ParityError, SourceError
 from ..functions import FUNCTIONS
-from ..oracle import POOLED, Array
+from ..oracle import Array, pooled
 from ..source import Source
 from .weights import step_arrays
 
@@ -61,12 +61,16 @@ class OriginalOracle:
         self._weights: dict[str, dict[str, Array]] = {}
         self._answers: dict[tuple[tuple[int, ...], tuple[int, ...]], dict[str, Array]] = {}
 
-    def outputs(self, ids: Sequence[int], type_ids: Sequence[int]) -> dict[str, Array]:
+    def outputs(
+        self, ids: Sequence[int], type_ids: Sequence[int], *, unattended: int = 0, prompt_length: int = 0
+    ) -> dict[str, Array]:
         """Compute one text's outputs.
 
         Args:
             ids: its token ids, no padding.
             type_ids: its segment ids.
+            unattended: no adopted head has such tokens (``known.py``).
+            prompt_length: nor one that leaves a prompt out.
 
         Returns:
             Every output of the graph contract without the batch axis, float64.
@@ -87,7 +91,7 @@ class OriginalOracle:
         if spec.convert == "classify":
             calibrated = (values - (spec.logit_mean or 0.0)) / (spec.logit_sigma or 1.0)
             return {"logits": values, "probs": FUNCTIONS[spec.activation](calibrated)}
-        raw = self._project(np.concatenate([POOLED[kind](values) for kind in spec.pooling], axis=-1))
+        raw = self._project(pooled(values, spec.pooling))
         vector = FUNCTIONS["normalize"](raw) if spec.use_activation else raw
         if spec.is_token_level:
             return {"token_embeddings": vector, "last_hidden_state": values}

@@ -22,6 +22,7 @@ from pool_export.export import pipeline
 from pool_export.export.cache import cached_bundle
 from pool_export.export.errors import ExportError, SourceError
 from pool_export.export.pipeline import default_output, export_model
+from pool_export.export.policy import tokenizer_policy
 from pool_export.export.request import ExportRequest
 from pool_export.export.source import open_source
 from pool_export.models_zoo.tiny import write_tiny
@@ -119,7 +120,7 @@ def test_a_user_pooling_reaches_the_graph(checkpoint: Path, tmp_path: Path, open
 def test_the_pad_token_is_one_the_embedding_table_has(checkpoint: Path, adapted: Any, pad: int | None, used: int):
     composed = adapted(checkpoint)
     composed.tokenizer = type("Tokenizer", (), {"pad_token_id": pad, "padding_side": "left"})()
-    policy = pipeline._tokenizer_policy(composed.source, composed.tokenizer, composed.model, 128)
+    policy = tokenizer_policy(composed.source, composed.tokenizer, composed.model, 128)
     assert (policy.pad_token_id, policy.padding_side) == (used, "left")
 
 

@@ -56,6 +56,26 @@ def test_three_tokens_under_padding_on_any_side(kind, side):
     assert_close(pooled([row], [mask], kind), [BY_HAND[kind]])
 
 
+WITHOUT_THE_FIRST = {
+    "LAST": [2.0, -7.0],
+    "CLS": [3.0, -1.0],
+    "MEAN": [2.5, -4.0],
+    "MAX": [3.0, -1.0],
+    "MEAN_SQRT_LEN": [3.5355339, -5.6568542],  # (5, -8) / sqrt 2
+    "WEIGHTED_MEAN": [2.4, -4.6],  # (2·3 + 3·2, -2·1 - 3·7) / 5: a prompt's tokens are counted
+}
+
+
+@pytest.mark.parametrize("padding", [0, 1], ids=["zeros under the padding", "ones under the padding"])
+@pytest.mark.parametrize("side", PADDED)
+@pytest.mark.parametrize("kind", POOLED)
+def test_a_token_of_a_prompt_stays_out(kind, side, padding):
+    row, mask = PADDED[side]
+    kept = [padding if not one else int(sum(mask[:index]) > 0) for index, one in enumerate(mask)]
+    found = pool(torch.tensor([row]), torch.tensor([mask]), (kind,), torch.tensor([kept]))
+    assert_close(found, [WITHOUT_THE_FIRST[kind]])
+
+
 @pytest.mark.parametrize("side", PADDED)
 @pytest.mark.parametrize("kind", TOKEN_POOLING_TYPES)
 def test_all_and_step_keep_every_position(kind, side):

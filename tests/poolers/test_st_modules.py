@@ -386,3 +386,14 @@ def test_parsing_leaves_its_input_alone():
     before = copy.deepcopy((rows, configs))
     assert parse_chain(rows, configs) == parse_chain(rows, configs)
     assert (rows, configs) == before
+
+
+# ------------------------------------------------------------------------------------------------- prompts
+
+
+@pytest.mark.parametrize("config", [{"pooling_mode_mean_tokens": True}, {"pooling_mode": "mean"}], ids=["old", "new"])
+@pytest.mark.parametrize(
+    ("stated", "read"), [({}, True), ({"include_prompt": True}, True), ({"include_prompt": False}, False)]
+)
+def test_a_prompt_may_stay_out_of_the_pool_in_either_dialect(config, stated, read):
+    assert chain(("Pooling", {**config, **stated}), "Normalize").include_prompt is read

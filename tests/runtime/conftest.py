@@ -108,15 +108,16 @@ class FakeSession:
         logits = (states if spec.is_token_level else pooled) @ self.weights[:, : spec.num_labels]
         projected = states * 2 if spec.steps else states  # a "dense" layer
         if name == "token_embeddings":
-            return normalized(projected) if spec.is_token_level and spec.use_activation else projected
+            return normalized(projected) if spec.is_token_level and spec.in_graph.use_activation else projected
         if name == "probs":
-            shifted = (logits - (spec.logit_mean or 0)) / (spec.logit_sigma or 1)
+            traced = spec.in_graph
+            shifted = (logits - (traced.logit_mean or 0)) / (traced.logit_sigma or 1)
             if spec.activation == "sigmoid":
                 return 1 / (1 + np.exp(-shifted))
             return np.exp(shifted) / np.exp(shifted).sum(-1, keepdims=True)
         raw = pooled * 2 if spec.steps else pooled
         return {
-            "sentence_embedding": normalized(raw) if spec.use_activation else raw,
+            "sentence_embedding": normalized(raw) if spec.in_graph.use_activation else raw,
             "unnormalized_embedding": raw,
             "last_hidden_state": states,
             "logits": logits,

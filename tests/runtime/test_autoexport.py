@@ -70,9 +70,6 @@ def test_a_bundle_is_opened_as_it_is(fake_bundle, exporter):
     "option",
     [
         {"convert": "classify"},
-        {"pooler_config": {"pooling_type": "CLS"}},
-        {"pooler_config": PoolerConfig(normalize=False)},
-        {"hf_overrides": {"is_matryoshka": True}},
         {"revision": "main"},
         {"runner": "generate"},
     ],
@@ -101,6 +98,7 @@ def test_every_refused_option_is_named(fake_bundle):
         {"trust_remote_code": True},
         {"pooler_config": None, "hf_overrides": None, "revision": None},
         {"pooler_config": {}, "hf_overrides": {}},
+        {"pooler_config": {"pooling_type": "MEAN"}},
         {"pooler_config": PoolerConfig()},
     ],
     ids=str,

@@ -30,12 +30,15 @@ def quiet(method: Callable[..., Any], *args: Any, **options: Any) -> Any:
 
 # The seed's (vLLM 0.11) keyword names; 0.32 added tokenization_kwargs to all of them.
 KEYWORDS = {"truncate_prompt_tokens", "use_tqdm", "pooling_params", "lora_request", "tokenization_kwargs"}
+# Ours: sentence-transformers' prompts; vLLM's score template, and what its servers take beside it.
+PROMPTS = {"prompt", "prompt_name"}
+PAIRS = {"chat_template", "chat_template_kwargs", "instruction", "max_tokens_per_query", "max_tokens_per_doc"}
 SIGNATURES = {
-    "embed": (["prompts"], KEYWORDS),
+    "embed": (["prompts"], KEYWORDS | PROMPTS),
     "classify": (["prompts"], KEYWORDS),
     "reward": (["prompts"], KEYWORDS),
-    "score": (["data_1", "data_2"], KEYWORDS),
-    "encode": (["prompts", "pooling_params"], KEYWORDS - {"pooling_params"} | {"pooling_task"}),
+    "score": (["data_1", "data_2"], KEYWORDS | PAIRS | {"query_prompt_name", "document_prompt_name"}),
+    "encode": (["prompts", "pooling_params"], KEYWORDS - {"pooling_params"} | {"pooling_task"} | PROMPTS),
 }
 
 

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool_export.runtime.errors import InputError
+from pool_export.runtime.pairs import pair_prompt
 from pool_export.runtime.prompts import Prompt
-from pool_export.runtime.scoring import cosine, pair_prompt, pair_up
+from pool_export.runtime.scoring import pair_up
+from pool_export.runtime.similarity import cosine
 
 
 @given(st.integers(1, 20))
