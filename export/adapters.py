@@ -13,11 +13,13 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from ..poolers.architectures import OFFSET_POSITION_FAMILIES, TRIGRAM_FAMILIES, UNEXPORTABLE
 from ..poolers.heads import Step
+from ..poolers.image_text import TEXT_PROJECTION
 from ..poolers.pooler import Pooler
 from ..poolers.spec import HeadStep, PoolingSpec
 from .classifiers import find_classifier
 from .errors import ExportError, SourceError
 from .source import Source
+from .tower_config import end_token, text_projection
 
 
 class AdaptedModel(nn.Module):
@@ -32,6 +34,7 @@ class AdaptedModel(nn.Module):
         self.input_names = input_names(backbone)
         self._takes_positions = "position_ids" in inspect.signature(backbone.forward).parameters
         self._position_offset = int(self.config.pad_token_id) if _counts_from_pad(self.config) else None
+        self._end_token = end_token(self.config)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -55,8 +58,15 @@ class AdaptedModel(nn.Module):
             extra["input_ids"] = input_ids
         seen = _never_empty(attention_mask) if getattr(self.config, "token_dropout", False) else attention_mask
         hidden = self.backbone(attention_mask=seen, **extra).last_hidden_state
-        outputs: dict[str, Tensor] = self.pooler(hidden, attention_mask)
+        outputs: dict[str, Tensor] = self.pooler(hidden, self._pooled(input_ids, attention_mask))
         return outputs
+
+    def _pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The tokens that pooling sees: CLIP's end at the first end token, as transformers pools them."""
+        if self._end_token is None:
+            return attention_mask
+        ends = attention_mask * (input_ids == self._end_token).to(attention_mask.dtype)
+        return attention_mask * (ends.cumsum(dim=1) == ends).to(attention_mask.dtype)
 
     def _positions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Positions counted over real tokens, so that left padding does not shift them."""
@@ -88,6 +98,9 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
         SourceError: the weights of a head module are missing.
     """
     _refuse(model.config)
+    if any(step.path == TEXT_PROJECTION for step in spec.steps):
+        pooler = Pooler(spec, [Step(spec.steps[0], text_projection(model))])
+        return AdaptedModel(cast(PreTrainedModel, model.text_model), pooler).eval()
     if spec.num_labels is None:
         pooler = Pooler(spec, [Step(step, step_weights(source, step)) for step in spec.steps])
         backbone = model

@@ -31,11 +31,13 @@ from .load import load_model, load_tokenizer
 from .reference import Reference
 from .request import ExportRequest
 from .samples import parity_samples
-from .sidecars import write_config, write_golden, write_sentence_transformers, write_tokenizer
+from .sidecars import GOLDEN_TOKENS, write_config, write_golden, write_sentence_transformers, write_tokenizer
 from .source import Source, open_source
 from .tokenizer_check import check_tokenizer
 from .trace import annotate, trace
 from .verify import require_parity, verify
+from .vision import add_image_tower, check_texts, family_of, text_tower
+from .vision_check import reference_for, verify_images
 from .write import check_target, staged, write_graph
 
 _PRODUCERS = ("pool-export", "torch", "transformers", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "tokenizers")
@@ -103,6 +105,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
         model = load_model(source, request, spec)
+    check_texts(source, tokenizer, model, limit)
     with show.step("Tracing the graph"):
         program = trace(adapt(source, model, spec), max_length=limit, opset=request.opset)
     policy = _tokenizer_policy(source, tokenizer, model, limit)
@@ -112,7 +115,9 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
             write_config(folder, source)
             write_sentence_transformers(folder, source, spec, policy)
             manifest = _write_graph(folder, source, spec, policy, program)
-        manifest, report = _verify(folder, manifest, Reference(source, model, spec), tokenizer, request, show)
+            manifest = add_image_tower(folder, source, model, manifest, request.opset, program.metadata_props)
+            _write_manifest(folder, manifest)
+        manifest, report = _verify(folder, manifest, reference_for(source, model, spec), tokenizer, request, show)
         write_card(folder, manifest)
     return ExportResult(target, manifest, report)
 
@@ -139,7 +144,6 @@ def _write_graph(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         similarity=str(source.files.st_config.get("similarity_fn_name") or "cosine"),
     )
-    _write_manifest(folder, manifest)
     return manifest
 
 
@@ -158,10 +162,13 @@ def _verify(
         report, expected = verify(reference, engine, samples, advance)
     if not request.allow_mismatch:
         require_parity(report)
-    if not write_golden(folder, manifest.source.id, samples, expected):
+    policy = manifest.tokenizer
+    longest = policy.max_length if policy.pad_to_max_length else GOLDEN_TOKENS
+    if not write_golden(folder, manifest.source.id, samples, expected, longest):
         raise ExportError("no sample text was short enough for golden.json")
     graph = dataclasses.replace(manifest.graphs["fp32"], parity=report)
     manifest = dataclasses.replace(manifest, graphs={"fp32": graph})
+    manifest = verify_images(folder, manifest, reference, engine, allow_mismatch=request.allow_mismatch)
     _write_manifest(folder, manifest)
     return manifest, report
 
@@ -170,7 +177,8 @@ def _tokenizer_policy(
     source: Source, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, limit: int
 ) -> TokenizerPolicy:
     files = source.files
-    embeddings = model.get_input_embeddings()
+    embeddings = text_tower(source, model).get_input_embeddings()
+    family = family_of(source)
     vocabulary = int(cast(torch.Tensor, embeddings.weight).shape[0])
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else files.config.get("pad_token_id")
     return TokenizerPolicy(
@@ -181,6 +189,7 @@ def _tokenizer_policy(
         vocab_size=vocabulary,
         prompts={str(key): str(value) for key, value in (files.st_config.get("prompts") or {}).items()},
         default_prompt_name=files.st_config.get("default_prompt_name"),
+        pad_to_max_length=family is not None and family.pads_text,
     )
 
 

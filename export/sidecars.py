@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from ..poolers.image_text import IMAGE_TEXT
 from ..poolers.spec import PoolingSpec, PoolingType
 from ..runtime.golden import GOLDEN_FORMAT
 from ..runtime.manifest import GOLDEN_NAME, TokenizerPolicy
@@ -19,7 +20,7 @@ from .quiet import quiet
 from .samples import Sample
 from .source import Source
 
-_GOLDEN_TOKENS = 48
+GOLDEN_TOKENS = 48
 _GOLDEN_NUMBERS = 20_000  # token-level outputs of a wide model would make the file enormous
 _GOLDEN_OUTPUTS = ("sentence_embedding", "logits", "probs", "rewards", "token_embeddings")
 
@@ -86,7 +87,7 @@ def write_config(folder: Path, source: Source) -> None:
 
 def write_sentence_transformers(folder: Path, source: Source, spec: PoolingSpec, policy: TokenizerPolicy) -> None:
     """Write ``modules.json`` and its folders in the dialect that old and new readers understand."""
-    if spec.convert != "embed" or spec.is_token_level:
+    if spec.convert != "embed" or spec.is_token_level or source.files.architecture in IMAGE_TEXT:
         return
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
     _write_json(folder / "1_Pooling" / "config.json", _pooling_config(source, spec))
@@ -128,7 +129,13 @@ def _pooling_config(source: Source, spec: PoolingSpec) -> dict[str, Any]:
     return {"word_embedding_dimension": spec.hidden_size, **flags, **extra}
 
 
-def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: Sequence[dict[str, np.ndarray]]) -> int:
+def write_golden(
+    folder: Path,
+    name: str,
+    samples: Sequence[Sample],
+    expected: Sequence[dict[str, np.ndarray]],
+    longest: int = GOLDEN_TOKENS,
+) -> int:
     """Write ``golden.json`` from the reference's outputs; return the number of cases.
 
     Args:
@@ -136,6 +143,7 @@ def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: S
         name: model id.
         samples: the gate's inputs.
         expected: the reference's outputs, in the same order.
+        longest: longer texts, in tokens, are left out.
     """
     cases: list[dict[str, Any]] = [
         {
@@ -148,7 +156,7 @@ def write_golden(folder: Path, name: str, samples: Sequence[Sample], expected: S
         for sample, outputs in zip(samples, expected, strict=True)
         if sample.prompt.text is not None
         if sum(value.size for value in _golden_outputs(outputs).values()) <= _GOLDEN_NUMBERS
-        if len(sample.encoded) <= _GOLDEN_TOKENS
+        if len(sample.encoded) <= longest
     ]
     golden: dict[str, Any] = {
         "format": GOLDEN_FORMAT,

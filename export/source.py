@@ -10,9 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..poolers.files import CheckpointFiles
+from ..poolers.image_text import towers_path
 from ..poolers.st_modules import parse_chain
 from .errors import SourceError
 from .request import ExportRequest
+from .tower_config import completed
 
 _HUB_ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
 # Dense layers are small and often lie there in one form only.
@@ -69,7 +71,10 @@ def open_source(request: ExportRequest) -> Source:
         for entry in modules or []
         if entry.get("path")
     }
-    model_folder = folder / (parse_chain(modules, module_configs).transformer_path if modules else "")
+    inside = towers_path(modules)
+    if inside is None:
+        inside = parse_chain(modules, module_configs).transformer_path if modules else ""
+    model_folder = folder / inside
     config = _read_json(model_folder / "config.json", dict)
     if config is None:
         raise SourceError(f"{model_folder} has no config.json; expected a Hugging Face checkpoint")
@@ -77,7 +82,7 @@ def open_source(request: ExportRequest) -> Source:
         (found for name in _TRANSFORMER_CONFIGS if (found := _read_json(model_folder / name, dict))), None
     )
     files = CheckpointFiles(
-        config=apply_overrides(config, request.hf_overrides or {}),
+        config=completed(apply_overrides(config, request.hf_overrides or {})),
         modules=modules,
         module_configs=module_configs,
         transformer_config=transformer_config or {},

@@ -24,7 +24,13 @@ def check_tokenizer(reference: PreTrainedTokenizerBase, shipped: TextTokenizer, 
         if text is None:
             continue
         with quiet():
-            row = reference(text, pair, truncation="longest_first", max_length=limit)
+            row = reference(
+                text,
+                pair,
+                truncation="longest_first",
+                max_length=limit,
+                padding="max_length" if shipped.policy.pad_to_max_length else False,
+            )
         wanted = {name: list(row[name]) for name in ("input_ids", "token_type_ids") if name in row}
         found = {"input_ids": sample.encoded.ids, "token_type_ids": sample.encoded.type_ids}
         for name, want in wanted.items():

@@ -18,6 +18,7 @@ from .architectures import (
 from .conversion import resolve_convert
 from .errors import ConfigError
 from .files import CheckpointFiles
+from .image_text import image_text_family, resolve_image_text
 from .labels import classification_activation, label_names
 from .limits import hidden_size
 from .pooler_config import PoolerConfig
@@ -42,7 +43,12 @@ def resolve(
             message names the architecture, module or key.
     """
     user = pooler_config or PoolerConfig()
+    family = image_text_family(files)
     convert = resolve_convert(files, convert=convert, runner=runner)
+    if family is not None:
+        spec = resolve_image_text(files, family, convert, user)
+        validate(spec)
+        return spec
     chain = parse_chain(files.modules, files.module_configs) if files.modules else _NO_CHAIN
     if convert != "embed":
         chain = _NO_CHAIN  # what follows is about sentence embeddings

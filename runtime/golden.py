@@ -2,8 +2,8 @@
 
 Format 1: ``{"format": 1, "model": str, "tolerance": {"max_abs": float, "min_cosine": float},
 "cases": [{"text": str, "pair": str | null, "input_ids": [int], "token_type_ids": [int],
-"outputs": {name: nested list}}]}``. Outputs come from the reference implementation, not from the
-graph.
+"outputs": {name: nested list}}], "images": [{"png": base64, "outputs": {name: list}}]}``; ``images``
+only where the model embeds them. Outputs come from the reference implementation, not from the graph.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from .bundle import Bundle
 from .engine import Engine
 from .errors import BundleError
+from .images import open_png
 from .manifest import GOLDEN_NAME
 from .prompts import Prompt
 from .tokens import Encoded
@@ -32,6 +33,14 @@ class GoldenCase:
     pair: str | None = None
     input_ids: list[int]
     token_type_ids: list[int]
+    outputs: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenImage:
+    """One picture, a PNG file, and what the reference answered, under the text graph's output names."""
+
+    png: bytes
     outputs: dict[str, Any]
 
 
@@ -55,6 +64,7 @@ class Golden:
     model: str
     tolerance: Tolerance
     cases: list[GoldenCase]
+    images: list[GoldenImage] = field(default_factory=list)
 
 
 @dataclass
@@ -110,6 +120,10 @@ def replay(engine: Engine) -> Replay:
             result.failures.append(f"{shown}: token ids differ from the reference tokenizer's")
         _replay_outputs(engine, case, shown, golden.tolerance, result)
         result.cases += 1
+    for index, picture in enumerate(golden.images):
+        found = engine.run([Encoded([], [], open_png(picture.png))], list(picture.outputs))[0]
+        _judge(picture.outputs, found, f"image {index}", golden.tolerance, result)
+        result.cases += 1
     return result
 
 
@@ -117,8 +131,14 @@ def _replay_outputs(engine: Engine, case: GoldenCase, shown: str, tolerance: Tol
     names = [name for name in case.outputs if name in engine.session.output_names]
     result.failures += [f"{shown}: the graph has no output {name!r}" for name in case.outputs if name not in names]
     found = engine.run([Encoded(case.input_ids, case.token_type_ids)], names)[0]
-    for name in names:
-        gap, cosine = _compare(case.outputs[name], found[name])
+    _judge(case.outputs, found, shown, tolerance, result)
+
+
+def _judge(
+    outputs: dict[str, Any], found: dict[str, np.ndarray], shown: str, tolerance: Tolerance, result: Replay
+) -> None:
+    for name in found:
+        gap, cosine = _compare(outputs[name], found[name])
         result.max_abs, result.min_cosine = max(result.max_abs, gap), min(result.min_cosine, cosine)
         if gap > tolerance.max_abs or cosine < tolerance.min_cosine:
             result.failures.append(f"{shown}: {name} differs by {gap:.2e} (cosine {cosine:.6f})")

@@ -12,6 +12,7 @@ import numpy as np
 from ..poolers.spec import PoolingSpec, Task
 from .engine import Engine
 from .errors import InputError
+from .image_engine import check_images
 from .params import PoolingParams, check_params
 from .postprocess import finish, required_output
 from .prompts import Prompt
@@ -112,6 +113,7 @@ def run(engine: Engine, task: Task, prompts: list[Prompt], params: Params, optio
     """
     spec = engine.bundle.manifest.pooling
     require_task(task, spec)
+    check_images(prompts, task, engine.bundle.manifest)
     each = _spread(params, len(prompts))
     for item in each:
         check_params(item, task, spec, engine.bundle.name)

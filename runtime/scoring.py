@@ -10,15 +10,17 @@ import numpy as np
 from ..poolers.spec import PairFormat
 from .engine import Engine
 from .errors import InputError
+from .image_engine import check_images
+from .images import holds_image
 from .outputs import ScoringOutput, ScoringRequestOutput
 from .params import PoolingParams, check_params
-from .prompts import Prompt, parse_texts
+from .prompts import Prompt, parse_prompts, parse_texts
 from .requests import CallOptions, require_task, run
 
 _COSINE_EPS = 1e-8  # torch.nn.CosineSimilarity's default, which vLLM uses
 
 
-def pair_up(queries: Sequence[str], documents: Sequence[str]) -> list[tuple[int, int]]:
+def pair_up(queries: Sequence[object], documents: Sequence[object]) -> list[tuple[int, int]]:
     """Indices of the pairs to score: 1:1, 1:N (the query is repeated) or N:N.
 
     Raises:
@@ -49,19 +51,22 @@ def pair_prompt(query: str, document: str, pair_format: PairFormat) -> Prompt:
 def score(
     engine: Engine, data_1: Any, data_2: Any, params: PoolingParams | None, options: CallOptions
 ) -> list[ScoringRequestOutput]:
-    """Score pairs of texts: 1:1, 1:N or N:N.
+    """Score pairs of texts (or of texts and images, where the model embeds both): 1:1, 1:N or N:N.
 
     Raises:
         InputError: another cardinality, or a model that cannot score.
     """
     spec = engine.bundle.manifest.pooling
+    if holds_image(data_1, data_2):
+        return _score_images(engine, parse_prompts(data_1), parse_prompts(data_2), params, options)
     queries, documents = parse_texts(data_1, "text"), parse_texts(data_2, "text_pair")
     pairs = pair_up(queries, documents)
     if spec.convert == "classify" and spec.num_labels != 1:
         raise InputError("Scoring API is only enabled for num_labels == 1.")
     require_task("score", spec)
     if spec.convert == "embed":
-        return _score_vectors(engine, queries, documents, pairs, params or PoolingParams(), options)
+        sides = [Prompt(text=text) for text in queries], [Prompt(text=text) for text in documents]
+        return _score_vectors(engine, *sides, pairs, params or PoolingParams(), options)
     prompts = [pair_prompt(queries[q], documents[d], spec.pair_format) for q, d in pairs]
     rows = run(engine, "score", prompts, params, options)
     return [
@@ -70,10 +75,19 @@ def score(
     ]
 
 
+def _score_images(
+    engine: Engine, left: list[Prompt], right: list[Prompt], params: PoolingParams | None, options: CallOptions
+) -> list[ScoringRequestOutput]:
+    manifest = engine.bundle.manifest
+    check_images([*left, *right], "embed", manifest)
+    require_task("score", manifest.pooling)
+    return _score_vectors(engine, left, right, pair_up(left, right), params or PoolingParams(), options)
+
+
 def _score_vectors(
     engine: Engine,
-    queries: list[str],
-    documents: list[str],
+    queries: list[Prompt],
+    documents: list[Prompt],
     pairs: list[tuple[int, int]],
     params: PoolingParams,
     options: CallOptions,
@@ -81,9 +95,8 @@ def _score_vectors(
     check_params(params, "score", engine.bundle.manifest.pooling, engine.bundle.name)
     # Of the parameters only truncation matters: the score is the cosine, normalised or not.
     embedding = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
-    # Every text is embedded once, however many pairs it is part of.
-    prompts = [Prompt(text=text) for text in (*queries, *documents)]
-    rows = run(engine, "embed", prompts, embedding, options)
+    # Every input is embedded once, however many pairs it is part of.
+    rows = run(engine, "embed", [*queries, *documents], embedding, options)
     separator = [engine.tokenizer.policy.pad_token_id]
     results = []
     for q, d in pairs:

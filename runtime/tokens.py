@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ Text = str | tuple[str, str]  # a text, or a pair of texts
 
 @dataclass(frozen=True)
 class Encoded:
-    """One tokenized input. ``type_ids`` has the length of ``ids``."""
+    """One tokenized input. ``type_ids`` has the length of ``ids``; an image has no tokens."""
 
     ids: list[int]
     type_ids: list[int]
+    image: Any = field(default=None, compare=False)
 
     def __len__(self) -> int:
         """Number of tokens."""
@@ -72,7 +73,9 @@ class TextTokenizer:
         encoded: dict[int, Encoded] = {}
         by_limit: dict[int | None, list[int]] = {}  # one pass for all texts of one truncation size
         for index, (prompt, limit) in enumerate(zip(prompts, map(self._limit, truncate), strict=True)):
-            if prompt.token_ids is None:
+            if prompt.image is not None:
+                encoded[index] = Encoded([], [], prompt.image)
+            elif prompt.token_ids is None:
                 by_limit.setdefault(limit, []).append(index)
             else:
                 ids = list(prompt.token_ids[:limit])
@@ -83,7 +86,10 @@ class TextTokenizer:
             for index, encoding in zip(indices, encodings, strict=True):
                 encoded[index] = Encoded(encoding.ids, encoding.type_ids)
         for item in encoded.values():
-            self._check(item)
+            if item.image is None:
+                self._check(item)
+        if self.policy.pad_to_max_length:
+            encoded |= {index: self._padded(encoded[index]) for indices in by_limit.values() for index in indices}
         return [encoded[index] for index in range(len(prompts))]
 
     def count(self, prompt: Prompt) -> int:
@@ -105,6 +111,14 @@ class TextTokenizer:
                 self._truncating = _load(self._path)
             self._truncating.enable_truncation(limit, strategy="longest_first", direction="right")
             return _encode(self._truncating, texts, special)
+
+    def _padded(self, item: Encoded) -> Encoded:
+        """Pad with tokens like any other: the model was trained on texts of one length."""
+        missing = self.policy.max_length - len(item)
+        ids, types = [self.policy.pad_token_id] * missing, [0] * missing
+        if self.policy.padding_side == "left":
+            return Encoded(ids + item.ids, types + item.type_ids)
+        return Encoded(item.ids + ids, item.type_ids + types)
 
     def _limit(self, value: Any) -> int | None:
         if value is None:
