@@ -19,6 +19,7 @@ def check_tokenizer(reference: PreTrainedTokenizerBase, shipped: TextTokenizer, 
         ExportError: a text whose ids differ; the message shows it.
     """
     limit = verified_length(shipped)
+    reference = getattr(reference, "original", reference)  # a class that had to be converted
     for sample in samples:
         text, pair = sample.prompt.text, sample.prompt.pair
         if text is None:
