@@ -9,7 +9,7 @@ import click
 from ..poolers.parts import HeadStep
 from ..poolers.spec import PoolingSpec
 from ..runtime.bundle import open_bundle
-from ..runtime.manifest import Manifest
+from ..runtime.manifest import GraphInfo, Manifest
 from .options import debug_option, json_option
 from .output import print_json, print_table, print_wrapped
 
@@ -70,6 +70,10 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
             rows.append((name, value, origin.get(name, "")))
     rows += _vector_rows(manifest)
     rows.append(("longest input", f"{policy.max_length} tokens", ""))
+    if policy.pad_to_max_length:
+        rows.append(("padding", f"every text to {policy.max_length} tokens, attended to", ""))
+    if manifest.image is not None:
+        rows.append(("images", f"{manifest.image.policy.width} × {manifest.image.policy.height} pixels", ""))
     if policy.prompts:
         rows.append(("prompts", ", ".join(policy.prompts), ""))
     return rows
@@ -110,6 +114,11 @@ def _vector_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
     return rows
 
 
+def _graphs(manifest: Manifest) -> list[tuple[str, GraphInfo]]:
+    image = manifest.image.graphs if manifest.image is not None else {}
+    return [*manifest.graphs.items(), *((f"image {name}", graph) for name, graph in image.items())]
+
+
 def _graph_rows(manifest: Manifest) -> list[tuple[object, ...]]:
     return [
         (
@@ -118,7 +127,7 @@ def _graph_rows(manifest: Manifest) -> list[tuple[object, ...]]:
             f"{sum(file.size for file in graph.files) / 1e6:.1f} MB",
             " + ".join([str(graph.opset), *(f"{count} × {name}" for name, count in graph.operators.items())]),
         )
-        for precision, graph in manifest.graphs.items()
+        for precision, graph in _graphs(manifest)
     ]
 
 
@@ -126,7 +135,7 @@ def _tensor_rows(manifest: Manifest) -> list[tuple[object, ...]]:
     # Graphs of all precisions have one signature by contract; rows that differ would show.
     rows = [
         (kind, item.name, item.dtype, " × ".join(map(str, item.shape)))
-        for graph in manifest.graphs.values()
+        for _, graph in _graphs(manifest)
         for kind, tensors in (("in", graph.inputs), ("out", graph.outputs))
         for item in tensors
     ]
@@ -136,7 +145,7 @@ def _tensor_rows(manifest: Manifest) -> list[tuple[object, ...]]:
 def _parity_rows(manifest: Manifest) -> list[tuple[object, ...]]:
     return [
         (precision, case, name, f"{figure['max_abs']:.1e}", f"{figure['min_cosine']:.7f}")
-        for precision, graph in manifest.graphs.items()
+        for precision, graph in _graphs(manifest)
         for case, figures in graph.parity.get("cases", {}).items()
         for name, figure in figures.items()
     ]

@@ -47,9 +47,11 @@ class RunArguments:
     truncate: bool
     runtime: dict[str, Any]
 
-    def prompts(self) -> list[str]:
-        """Texts from the arguments or from ``--input``, after the output name was checked."""
+    def prompts(self, optional: bool = False) -> list[str]:
+        """Texts from the arguments or from ``--input``, after the output name was checked; none where ``optional``."""
         check_output(self.output)
+        if optional and not self.texts and self.source is None:
+            return []
         return read_texts(self.texts, self.source)
 
     def open(self) -> LLM:
@@ -111,22 +113,28 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("texts", nargs=-1)
 @click.option("--dimensions", type=int, help="Shorten the vectors (Matryoshka models).")
 @click.option("--sparse", is_flag=True, help="Weights per token instead of a vector (SPLADE: always).")
+@click.option("--image", "images", metavar="FILE", multiple=True, help="An image, after the texts; may be repeated.")
 @_run_options
-def embed_command(arguments: RunArguments, dimensions: int | None, sparse: bool) -> None:
-    """Embed TEXTS with MODEL (a bundle; a checkpoint is exported into the cache first).
+def embed_command(arguments: RunArguments, dimensions: int | None, sparse: bool, images: tuple[str, ...]) -> None:
+    """Embed TEXTS and images with MODEL (a bundle; a checkpoint is exported into the cache first).
 
     \b
     Examples:
       pool-export embed ./bundle "some text" "another one"
       pool-export embed ./bundle --input corpus.txt --output vectors.npy
       pool-export embed ./splade "some text" --json
+      pool-export embed ./clip "a photo of a cat" --image cat.jpg
     """
-    prompts = arguments.prompts()
+    prompts = arguments.prompts(optional=bool(images))
     llm = arguments.open()
     if sparse or llm.spec.is_sparse_only:
+        if images:
+            raise click.UsageError("--image needs a model that embeds images; this one answers weights per token")
         _embed_sparse(arguments, llm, prompts, dimensions)
         return
-    results = llm.embed(prompts, **arguments.call(dimensions))
+    pictures = [{"prompt": "", "multi_modal_data": {"image": path}} for path in images]
+    results = llm.embed([*prompts, *pictures], **arguments.call(dimensions))
+    prompts += images
     arrays = [item.outputs.data for item in results]
     records: list[Record] = [{"index": i, "embedding": item.outputs.embedding} for i, item in enumerate(results)]
     rows = [(_short(text), _numbers(array)) for text, array in zip(prompts, arrays, strict=True)]

@@ -19,6 +19,7 @@ from ..poolers.architectures import (
     is_bidirectional,
 )
 from ..poolers.heads import Step
+from ..poolers.image_text import TEXT_PROJECTION
 from ..poolers.parts import HeadStep
 from ..poolers.pooler import Pooler
 from ..poolers.spec import PoolingSpec
@@ -28,6 +29,7 @@ from .errors import ExportError, SourceError
 from .language_head import token_classifier
 from .own_code import is_own_code, require_own_forward
 from .source import STEP_WEIGHTS, Source
+from .tower_config import end_token, text_projection
 
 
 class AdaptedModel(nn.Module):
@@ -45,6 +47,7 @@ class AdaptedModel(nn.Module):
         late = pooler.spec.late_interaction
         self._counted_token = late.counted_token_id if late is not None else None
         self._position_offset = int(self.config.pad_token_id) if _counts_from_pad(self.config) else None
+        self._end_token = end_token(self.config)
 
     def forward(
         self,
@@ -75,7 +78,7 @@ class AdaptedModel(nn.Module):
         seen = _never_empty(attention_mask) if getattr(self.config, "token_dropout", False) else attention_mask
         answer = self.backbone(attention_mask=seen, **extra)
         states = answer.logits if self._is_sparse else answer.last_hidden_state
-        outputs: dict[str, Tensor] = self.pooler(states, counted, pooling_mask)
+        outputs: dict[str, Tensor] = self.pooler(states, self._pooled(input_ids, counted), pooling_mask)
         return outputs
 
     def _counted(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -83,6 +86,13 @@ class AdaptedModel(nn.Module):
         if self._counted_token is None:
             return attention_mask
         return attention_mask | (input_ids == self._counted_token).to(attention_mask.dtype)
+
+    def _pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The tokens that pooling sees: CLIP's end at the first end token, as transformers pools them."""
+        if self._end_token is None:
+            return attention_mask
+        ends = attention_mask * (input_ids == self._end_token).to(attention_mask.dtype)
+        return attention_mask * (ends.cumsum(dim=1) == ends).to(attention_mask.dtype)
 
     def _positions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Positions counted over real tokens, so that left padding does not shift them."""
@@ -114,6 +124,9 @@ def adapt(source: Source, model: PreTrainedModel, spec: PoolingSpec) -> AdaptedM
         SourceError: the weights of a head module are missing.
     """
     _refuse(model.config)
+    if any(step.path == TEXT_PROJECTION for step in spec.steps):
+        pooler = Pooler(spec, [Step(spec.steps[0], text_projection(model))])
+        return AdaptedModel(cast(PreTrainedModel, model.text_model), pooler).eval()
     if not spec.has_classifier:
         late, sparse = spec.late_interaction, spec.sparse
         pooler = Pooler(

@@ -30,6 +30,7 @@ from .errors import SourceError
 from .own_code import is_own_code, own_loader
 from .quiet import quiet
 from .request import ExportRequest
+from .siglip_tokenizer import fast_form
 from .source import Source
 from .value_heads import LINEAR_HEADS, Tensors, ValueModel, value_head, value_head_tensors
 
@@ -141,9 +142,13 @@ def load_tokenizer(source: Source, request: ExportRequest) -> PreTrainedTokenize
         )
     with quiet():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source.model_folder, trust_remote_code=request.trust_remote_code)
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                source.model_folder, trust_remote_code=request.trust_remote_code
+            )
         except Exception as error:
             raise SourceError(f"{source.id}: the tokenizer cannot be loaded: {_reason(error)}") from error
+    if not tokenizer.is_fast and (converted := fast_form(tokenizer)) is not None:
+        tokenizer = converted
     if not tokenizer.is_fast:
         raise SourceError(
             f"{source.id}: {type(tokenizer).__name__} has no tokenizer.json form; expected a fast tokenizer"

@@ -28,11 +28,13 @@ from .reference import Reference
 from .reporting import ExportResult, Reporter, SilentReporter, default_output
 from .request import ExportRequest
 from .samples import parity_samples
-from .sidecars import write_config, write_golden, write_sentence_transformers, write_tokenizer
+from .sidecars import GOLDEN_TOKENS, write_config, write_golden, write_sentence_transformers, write_tokenizer
 from .source import Source, open_source
 from .tokenizer_check import check_tokenizer
 from .trace import annotate, trace
 from .verify import require_parity, verify
+from .vision import add_image_tower, check_texts
+from .vision_check import reference_for, verify_images
 from .write import check_target, staged, write_graph
 
 __all__ = ["ExportResult", "Reporter", "SilentReporter", "default_output", "export_model"]
@@ -70,6 +72,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
         tokenizer = load_tokenizer(source, request)
         spec = with_row_ids(with_token_ids(spec, tokenizer.get_vocab(), _special_ids(tokenizer)), tokenizer)
         model = load_model(source, request, spec)
+    check_texts(source, tokenizer, model, limit)
     with show.step("Tracing the graph"):
         program = trace(adapt(source, model, spec), max_length=limit, opset=request.opset)
     policy = tokenizer_policy(source, tokenizer, model, limit, template)
@@ -79,7 +82,9 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
             write_config(folder, source, spec)
             write_sentence_transformers(folder, source, spec, policy)
             manifest = _write_graph(folder, source, spec, policy, program)
-        manifest, report = _verify(folder, manifest, Reference(source, model, spec), tokenizer, request, show)
+            manifest = add_image_tower(folder, source, model, manifest, request.opset, program.metadata_props)
+            write_manifest(folder, manifest)
+        manifest, report = _verify(folder, manifest, reference_for(source, model, spec), tokenizer, request, show)
         write_card(folder, manifest)
     note = template_note(source.files, spec, policy)
     return ExportResult(target, manifest, report, (note,) if note else ())
@@ -109,10 +114,13 @@ def _verify(
         report, expected = verify(reference, engine, samples, advance)
     if not request.allow_mismatch:
         require_parity(report)
-    if not write_golden(folder, manifest.source.id, samples, expected):
+    policy = manifest.tokenizer
+    longest = policy.max_length if policy.pad_to_max_length else GOLDEN_TOKENS
+    if not write_golden(folder, manifest.source.id, samples, expected, longest=longest):
         raise ExportError("no sample text was short enough for golden.json")
     graph = dataclasses.replace(manifest.graphs["fp32"], parity=report)
     manifest = dataclasses.replace(manifest, graphs={"fp32": graph})
+    manifest = verify_images(folder, manifest, reference, engine, allow_mismatch=request.allow_mismatch)
     write_manifest(folder, manifest)
     return manifest, report
 

@@ -13,6 +13,7 @@ from ..poolers.spec import PoolingSpec
 from ..runtime.manifest import TokenizerPolicy
 from .request import ExportRequest
 from .source import Source
+from .vision import family_of, text_tower
 
 # What a checkpoint, or the user, says of a reranker whose classifier is taken from a language model's own rows.
 _LM_KEYS = ("classifier_from_token", "is_original_qwen3_reranker")
@@ -27,7 +28,8 @@ def tokenizer_policy(
 ) -> TokenizerPolicy:
     """Collect the tokenizer policy of a bundle."""
     files = source.files
-    embeddings = model.get_input_embeddings()
+    embeddings = text_tower(source, model).get_input_embeddings()
+    family = family_of(source)
     vocabulary = int(cast(torch.Tensor, embeddings.weight).shape[0])
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else files.config.get("pad_token_id")
     return TokenizerPolicy(
@@ -39,6 +41,7 @@ def tokenizer_policy(
         prompts={str(key): str(value) for key, value in (files.st_config.get("prompts") or {}).items()},
         default_prompt_name=_default_prompt_name(files),
         score_template=score_template,
+        pad_to_max_length=family is not None and family.pads_text,
     )
 
 

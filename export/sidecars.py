@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..poolers.image_text import IMAGE_TEXT
 from ..poolers.parts import HeadStep, StepKind
 from ..poolers.spec import PoolingSpec, PoolingType
 from ..poolers.st_activations import class_path
@@ -24,7 +25,7 @@ from .vector_files import write_multi_vector, write_sparse_encoder
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_GOLDEN_TOKENS = 48
+GOLDEN_TOKENS = 48
 _GOLDEN_NUMBERS = 20_000  # token-level outputs of a wide model would make the file enormous
 _GOLDEN_OUTPUTS = (
     "sentence_embedding",
@@ -145,7 +146,7 @@ def _has_st_form(source: Source, spec: PoolingSpec) -> bool:
     if spec.convert == "classify":
         is_calibrated = spec.logit_mean is not None or spec.logit_sigma is not None
         return source.files.st_config.get("model_type") == _CROSS_ENCODER and not is_calibrated
-    return spec.convert == "embed" and not spec.is_token_level
+    return spec.convert == "embed" and not spec.is_token_level and source.files.architecture not in IMAGE_TEXT
 
 
 def _settings(source: Source, spec: PoolingSpec, policy: TokenizerPolicy) -> dict[str, Any]:
@@ -231,6 +232,7 @@ def write_golden(
     samples: Sequence[Sample],
     expected: Sequence[dict[str, np.ndarray]],
     tolerance: tuple[float, float] = (1e-4, 0.99999),
+    longest: int = GOLDEN_TOKENS,
 ) -> int:
     """Write ``golden.json`` from the reference's outputs; return the number of cases.
 
@@ -240,6 +242,7 @@ def write_golden(
         samples: the gate's inputs.
         expected: the reference's outputs, in the same order.
         tolerance: largest difference and least cosine that a host may answer with.
+        longest: longer texts, in tokens, are left out.
     """
     cases: list[dict[str, Any]] = [
         {
@@ -254,7 +257,7 @@ def write_golden(
         if sample.prompt.text is not None
         if sum(_count(key, value) for key, value in _golden_outputs(outputs).items()) <= _GOLDEN_NUMBERS
         # A template alone is longer than that.
-        if len(sample.encoded) <= _GOLDEN_TOKENS or sample.rendered_from is not None
+        if len(sample.encoded) <= longest or sample.rendered_from is not None
     ]
     golden: dict[str, Any] = {
         "format": GOLDEN_FORMAT,

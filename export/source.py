@@ -11,9 +11,11 @@ from typing import Any
 
 from ..poolers.chains import read_chain
 from ..poolers.files import CheckpointFiles
+from ..poolers.image_text import towers_path
 from ..poolers.sparse_modules import COLBERT_LINEAR, SPARSE_LINEAR
 from .errors import SourceError
 from .request import ExportRequest
+from .tower_config import completed
 
 _HUB_ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
 # Dense layers are small and often lie there in one form only.
@@ -87,8 +89,11 @@ def read_source(request: ExportRequest, folder: Path, revision: str) -> Source:
         for entry in modules or []
         if entry.get("path")
     }
-    chain = read_chain(CheckpointFiles(config={}, modules=modules, module_configs=module_configs))
-    model_folder = folder / chain.transformer_path
+    inside = towers_path(modules)
+    if inside is None:
+        chain = read_chain(CheckpointFiles(config={}, modules=modules, module_configs=module_configs))
+        inside = chain.transformer_path
+    model_folder = folder / inside
     config = read_json(model_folder / "config.json", dict)
     if config is None:
         raise SourceError(f"{model_folder} has no config.json; expected a Hugging Face checkpoint")
@@ -96,7 +101,7 @@ def read_source(request: ExportRequest, folder: Path, revision: str) -> Source:
         (found for name in _TRANSFORMER_CONFIGS if (found := read_json(model_folder / name, dict))), None
     )
     files = CheckpointFiles(
-        config=apply_overrides(config, request.hf_overrides or {}),
+        config=completed(apply_overrides(config, request.hf_overrides or {})),
         modules=modules,
         module_configs=module_configs,
         transformer_config=transformer_config or {},

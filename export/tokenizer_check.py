@@ -19,12 +19,19 @@ def check_tokenizer(reference: PreTrainedTokenizerBase, shipped: TextTokenizer, 
         ExportError: a text whose ids differ; the message shows it.
     """
     limit = verified_length(shipped)
+    reference = getattr(reference, "original", reference)  # a class that had to be converted
     for sample in samples:
         text, pair = sample.prompt.text, sample.prompt.pair
         if text is None:
             continue
         with quiet():
-            row = reference(text, pair, truncation="longest_first", max_length=limit)
+            row = reference(
+                text,
+                pair,
+                truncation="longest_first",
+                max_length=limit,
+                padding="max_length" if shipped.policy.pad_to_max_length else False,
+            )
         wanted = {name: list(row[name]) for name in ("input_ids", "token_type_ids") if name in row}
         found = {"input_ids": sample.encoded.ids, "token_type_ids": sample.encoded.type_ids}
         for name, want in wanted.items():

@@ -39,8 +39,31 @@ def trace(model: AdaptedModel, *, max_length: int, opset: int) -> ir.Model:
     """
     sample = _sample(model, max_length)
     batch, length = Dim(AXES[0], min=1, max=_MAX_BATCH), Dim(AXES[1], min=1, max=max_length)
+    shapes = {name: {0: batch, 1: length} for name in sample}
+    return _trace(model, sample, shapes, AXES, opset, type(model.backbone).__name__)
+
+
+def trace_images(model: torch.nn.Module, *, height: int, width: int, opset: int, shown: str) -> ir.Model:
+    """Trace an image tower: ``pixel_values`` float32 ``[batch_size, 3, height, width]`` in, one row an image out.
+
+    Raises:
+        ExportError: as ``trace``.
+    """
+    sample = {"pixel_values": torch.linspace(-1, 1, _SAMPLE_BATCH * 3 * height * width).reshape(-1, 3, height, width)}
+    shapes = {"pixel_values": {0: Dim(AXES[0], min=1, max=_MAX_BATCH)}}
+    return _trace(model, sample, shapes, AXES[:1], opset, shown)
+
+
+def _trace(
+    model: torch.nn.Module,
+    sample: dict[str, torch.Tensor],
+    shapes: dict[str, dict[int, Any]],
+    axes: tuple[str, ...],
+    opset: int,
+    shown: str,
+) -> ir.Model:
     config = OnnxConfig(
-        dynamic_shapes={name: {0: batch, 1: length} for name in sample},
+        dynamic_shapes=shapes,
         opset_version=opset,
         ort_fusions=None,
         # Length guards of rotary caches and sliding windows become run-time asserts, not refusals.
@@ -53,9 +76,9 @@ def trace(model: AdaptedModel, *, max_length: int, opset: int) -> ir.Model:
             exported = OnnxExporter().export(cast(Any, model), dict(sample), config)
         except Exception as error:
             reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise ExportError(f"{type(model.backbone).__name__} cannot be traced: {reason}") from error
+            raise ExportError(f"{shown} cannot be traced: {reason}") from error
     program: ir.Model = exported.program
-    _name_axes(program)
+    _name_axes(program, axes)
     drop_notes(program)
     _check_contract(program, list(sample), names)
     return program
@@ -77,14 +100,14 @@ def _sample(model: AdaptedModel, max_length: int) -> dict[str, torch.Tensor]:
     return {name: values[name] for name in model.input_names}
 
 
-def _name_axes(program: ir.Model) -> None:
-    """Give the two dynamic axes their contract names everywhere (torch.export calls them s18, s41 …)."""
+def _name_axes(program: ir.Model, axes: tuple[str, ...]) -> None:
+    """Give the leading dynamic axes their contract names everywhere (torch.export calls them s18, s41 …)."""
     shape = program.graph.inputs[0].shape
-    if shape is None or len(shape) != len(AXES):
+    if shape is None or len(shape) < len(axes):
         raise ExportError(f"the traced graph lost the shape of its first input: {shape}")
-    names = {str(dim.value): axis for dim, axis in zip(shape, AXES, strict=True) if isinstance(dim, ir.SymbolicDim)}
-    if set(names.values()) != set(AXES):
-        raise ExportError(f"an axis became fixed while tracing: {shape}; expected both to stay dynamic")
+    names = {str(dim.value): axis for dim, axis in zip(shape, axes, strict=False) if isinstance(dim, ir.SymbolicDim)}
+    if set(names.values()) != set(axes):
+        raise ExportError(f"an axis became fixed while tracing: {shape}; expected {', '.join(axes)} to stay dynamic")
     pattern = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b")
     for value in values_of(program.graph):
         if value.shape is None:
@@ -92,9 +115,9 @@ def _name_axes(program: ir.Model) -> None:
         for index, dim in enumerate(value.shape):
             if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
                 value.shape[index] = pattern.sub(lambda match: names[match.group(1)], str(dim.value))
-    # A mask can be traced with a batch symbol of its own; all inputs share the two axes by contract.
+    # A mask can be traced with a batch symbol of its own; all inputs share the axes by contract.
     for value in program.graph.inputs:
-        value.shape = ir.Shape(AXES)
+        value.shape = ir.Shape((*axes, *(value.shape or ())[len(axes) :]))
 
 
 def _check_contract(program: ir.Model, inputs: list[str], outputs: list[str]) -> None:

@@ -68,7 +68,7 @@ def verify(
         raise ParityError(
             f"the {engine.session.precision} graph cannot be run: {error}. Nothing was written"
         ) from error
-    _judge(report, BARS[cast(Precision, engine.session.precision)])
+    judge(report, BARS[cast(Precision, engine.session.precision)])
     return report, expected
 
 
@@ -107,7 +107,7 @@ def _report(engine: Engine, samples: Sequence[Sample], expected: Sequence[dict[s
         "alone": [engine.run([item], names)[0] for item in encoded],
         "batched": engine.run(encoded, names),
     }
-    figures = {case: _compare(names, expected, answers) for case, answers in cases.items()}
+    figures = {case: compare(names, expected, answers) for case, answers in cases.items()}
     return {
         "precision": engine.session.precision,
         "samples": len(samples),
@@ -122,7 +122,8 @@ def _report(engine: Engine, samples: Sequence[Sample], expected: Sequence[dict[s
     }
 
 
-def _judge(report: dict[str, Any], bars: Bars) -> None:
+def judge(report: dict[str, Any], bars: Bars) -> None:
+    """Write bars, failures and verdict into a report."""
     failures = []
     for case, figures in report["cases"].items():
         for name, figure in figures.items():
@@ -137,7 +138,12 @@ def _judge(report: dict[str, Any], bars: Bars) -> None:
     report["passed"] = not failures
 
 
-def _compare(names: Sequence[str], expected: Sequence[dict[str, Array]], found: Sequence[dict[str, Array]]) -> Any:
+def compare(names: Sequence[str], expected: Sequence[dict[str, Array]], found: Sequence[dict[str, Array]]) -> Any:
+    """Figures of every output over all samples.
+
+    Raises:
+        RuntimeFailure: an answer of another shape, or one that is not finite.
+    """
     return {
         name: _figures(name, [(want[name], got[name]) for want, got in zip(expected, found, strict=True)])
         for name in names
@@ -194,7 +200,7 @@ def _padded(
                 wants.append(expected[index])
                 own = {name: span if name in engine.token_level else slice(None) for name in names}
                 gots.append({name: values[name][row][own[name]] for name in names})
-    return _compare(names, wants, gots)
+    return compare(names, wants, gots)
 
 
 def _fill(engine: Engine, samples: Sequence[Sample], length: int, side: str) -> tuple[dict[str, Array], list[slice]]:

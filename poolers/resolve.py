@@ -19,6 +19,7 @@ from .chains import chain_for
 from .conversion import resolve_convert
 from .errors import ConfigError
 from .files import CheckpointFiles
+from .image_text import image_text_family, resolve_image_text
 from .labels import classification_activation, label_names, module_activation
 from .late_modules import bge_m3_vectors, is_native, late_interaction
 from .limits import hidden_size
@@ -52,9 +53,14 @@ def resolve(
             message names the architecture, module or key.
     """
     user = pooler_config or PoolerConfig()
+    family = image_text_family(files)
     if convert == "auto" and user.resolved_pooling_type() == "SPLADE":
         convert = "embed"
     convert = resolve_convert(files, convert=convert, runner=runner)
+    if family is not None:
+        spec = resolve_image_text(files, family, convert, user)
+        validate(spec)
+        return spec
     chain = chain_for(files, convert)
     hook = _hook(files, convert)
     sources: dict[str, Source] = {}

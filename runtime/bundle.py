@@ -30,12 +30,23 @@ class Bundle:
         Raises:
             BundleError: the bundle has no graph of that precision.
         """
-        graphs = self.manifest.graphs
+        return self._pick(self.manifest.graphs, precision, "graph")
+
+    def image_graph(self, precision: str = "auto") -> tuple[str, GraphInfo]:
+        """Return ``(precision, graph)`` of the image tower; ``auto`` as for ``graph``.
+
+        Raises:
+            BundleError: the bundle has none, or none of that precision.
+        """
+        image = self.manifest.image
+        return self._pick(image.graphs if image is not None else {}, precision, "image graph")
+
+    def _pick(self, graphs: dict[str, GraphInfo], precision: str, what: str) -> tuple[str, GraphInfo]:
         wanted = precision
         if precision == "auto":
-            wanted = "fp32" if "fp32" in graphs else next(iter(graphs))
+            wanted = "fp32" if "fp32" in graphs or not graphs else next(iter(graphs))
         if wanted not in graphs:
-            raise BundleError(f"{self.folder} has no {wanted} graph; available: {', '.join(sorted(graphs))}")
+            raise BundleError(f"{self.folder} has no {wanted} {what}; available: {', '.join(sorted(graphs)) or 'none'}")
         return wanted, graphs[wanted]
 
     def path(self, relative: str) -> Path:
@@ -53,7 +64,7 @@ class Bundle:
             BundleError: a file differs from what the manifest recorded.
         """
         checked = []
-        for info in (file for graph in self.manifest.graphs.values() for file in graph.files):
+        for info in self.manifest.files():
             found = sha256(self.path(info.path))
             if found != info.sha256:
                 raise BundleError(
@@ -87,7 +98,7 @@ def open_bundle(folder: str | Path) -> Bundle:
         raise BundleError(f"{path} cannot be read ({error.strerror}); expected a bundle folder") from error
     manifest = decode_manifest(data, str(path))
     bundle = Bundle(root, manifest)
-    for info in (file for graph in manifest.graphs.values() for file in graph.files):
+    for info in manifest.files():
         _check_file(bundle.path(info.path), info)
     _check_file(bundle.path("tokenizer.json"), None)
     return bundle

@@ -9,6 +9,7 @@ import numpy as np
 from ..poolers.spec import PoolingSpec
 from .bundle import Bundle
 from .config import RuntimeConfig
+from .image_engine import ImageEngine
 from .manifest import GraphInfo
 from .outputs import require_finite
 from .planning import Batch, plan_batches
@@ -43,6 +44,7 @@ class Engine:
         self.config = config
         self.tokenizer = TextTokenizer(bundle.path("tokenizer.json"), bundle.manifest.tokenizer, max_length)
         self.session = Session(bundle, config)
+        self.images = ImageEngine(bundle, config)
         self.token_level = _token_level_outputs(bundle.graph(config.precision)[1])
         self._max_tokens = _token_budget(config, bundle.manifest.pooling)
 
@@ -50,7 +52,7 @@ class Engine:
         """Run inputs through the graph.
 
         Args:
-            inputs: tokenized texts; none is empty.
+            inputs: tokenized texts, none empty, and images.
             outputs: graph outputs to return.
             progress: called with the number of texts just finished.
 
@@ -60,6 +62,8 @@ class Engine:
         Raises:
             RuntimeFailure: the graph failed or answered a non-finite number.
         """
+        if any(item.image is not None for item in inputs):
+            return self._run_towers(inputs, outputs, progress)
         results: list[Rows] = [{} for _ in inputs]
         plan = plan_batches(
             [len(item) for item in inputs],
@@ -76,6 +80,15 @@ class Engine:
             if progress is not None:
                 progress(len(batch.rows))
         return results
+
+    def _run_towers(self, inputs: Sequence[Encoded], outputs: Sequence[str], progress: Progress | None) -> list[Rows]:
+        """Texts through one graph, images through the other, answers in input order."""
+        texts = [index for index, item in enumerate(inputs) if item.image is None]
+        images = [index for index, item in enumerate(inputs) if item.image is not None]
+        answers = self.run([inputs[index] for index in texts], outputs, progress) if texts else []
+        answers += self.images.run([inputs[index].image for index in images], outputs, progress)
+        placed = dict(zip([*texts, *images], answers, strict=True))
+        return [placed[index] for index in range(len(inputs))]
 
     def _feeds(self, inputs: Sequence[Encoded], batch: Batch) -> dict[str, Array]:
         shape = (len(batch.rows), batch.length)

@@ -2,7 +2,8 @@
 
 Format 1: ``{"format": 1, "model": str, "tolerance": {"max_abs": float, "min_cosine": float},
 "cases": [{"text": str, "pair": str | null, "input_ids": [int], "token_type_ids": [int],
-"outputs": {name: nested list}}]}``. A vector as wide as a vocabulary is stated by its non-zero
+"outputs": {name: nested list}}], "images": [{"png": base64, "outputs": {name: list}}]}``; ``images``
+only where the model embeds them. A vector as wide as a vocabulary is stated by its non-zero
 entries, ``{"size": n, "indices": [int], "values": [float]}``. A case may also have ``rendered_from``
 (the query and document behind a text that is a rendered score template), and ``unpooled`` with
 ``pooling_mask`` (the beginning of the text that stays out of pooling, and the graph input that says
@@ -21,6 +22,7 @@ import numpy as np
 from .bundle import Bundle
 from .engine import Engine
 from .errors import BundleError
+from .images import open_png
 from .manifest import GOLDEN_NAME
 from .pairs import PairOptions, template_of, templated_prompt
 from .prompts import Prompt
@@ -49,6 +51,14 @@ class GoldenCase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GoldenImage:
+    """One picture, a PNG file, and what the reference answered, under the text graph's output names."""
+
+    png: bytes
+    outputs: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tolerance:
     """What an answer must reach, in both measures.
 
@@ -68,6 +78,7 @@ class Golden:
     model: str
     tolerance: Tolerance
     cases: list[GoldenCase]
+    images: list[GoldenImage] = field(default_factory=list)
 
 
 @dataclass
@@ -128,6 +139,10 @@ def replay(engine: Engine) -> Replay:
             result.failures.append(f"{shown}: the score template renders another text")
         _replay_outputs(engine, case, shown, golden.tolerance, result)
         result.cases += 1
+    for index, picture in enumerate(golden.images):
+        found = engine.run([Encoded([], [], image=open_png(picture.png))], list(picture.outputs))[0]
+        _judge(picture.outputs, found, f"image {index}", golden.tolerance, result)
+        result.cases += 1
     return result
 
 
@@ -139,9 +154,15 @@ def _rendered(engine: Engine, pair: tuple[str, str]) -> str | None:
 def _replay_outputs(engine: Engine, case: GoldenCase, shown: str, tolerance: Tolerance, result: Replay) -> None:
     names = [name for name in case.outputs if name in engine.session.output_names]
     result.failures += [f"{shown}: the graph has no output {name!r}" for name in case.outputs if name not in names]
-    found = engine.run([Encoded(case.input_ids, case.token_type_ids, case.prompt_length)], names)[0]
-    for name in names:
-        gap, cosine = _compare(case.outputs[name], found[name])
+    found = engine.run([Encoded(case.input_ids, case.token_type_ids, prompt_length=case.prompt_length)], names)[0]
+    _judge(case.outputs, found, shown, tolerance, result)
+
+
+def _judge(
+    outputs: dict[str, Any], found: dict[str, np.ndarray], shown: str, tolerance: Tolerance, result: Replay
+) -> None:
+    for name in found:
+        gap, cosine = _compare(outputs[name], found[name])
         result.max_abs, result.min_cosine = max(result.max_abs, gap), min(result.min_cosine, cosine)
         if gap > tolerance.max_abs or cosine < tolerance.min_cosine:
             result.failures.append(f"{shown}: {name} differs by {gap:.2e} (cosine {cosine:.6f})")

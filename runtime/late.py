@@ -83,7 +83,7 @@ def _marked(item: Encoded, marker: int, first_special: int | None) -> Encoded:
 
 def _expanded(item: Encoded, length: int, token: int, attend: bool) -> Encoded:
     missing = max(0, length - len(item))
-    return Encoded(item.ids + [token] * missing, item.type_ids + [0] * missing, 0 if attend else missing)
+    return Encoded(item.ids + [token] * missing, item.type_ids + [0] * missing, unattended=0 if attend else missing)
 
 
 def kept_rows(late: LateInteraction, input_type: InputType | None, ids: Sequence[int]) -> Array:

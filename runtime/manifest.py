@@ -19,6 +19,7 @@ MANIFEST_NAME = "pool_export.json"
 GOLDEN_NAME = "golden.json"
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]  # Pillow's order, from 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ class TokenizerPolicy:
         default_prompt_name: the prefix sentence-transformers applies when none is named.
         score_template: jinja that makes one text of a query and a document, for rerankers made from
             a language model.
+        pad_to_max_length: pad every text to ``max_length`` with tokens that are attended to (SigLIP was trained so).
     """
 
     max_length: int
@@ -59,6 +61,7 @@ class TokenizerPolicy:
     prompts: dict[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
     score_template: str | None = None
+    pad_to_max_length: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +99,46 @@ class GraphInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImagePolicy:
+    """How an image becomes ``pixel_values``: the model's own processor as data, in the order of the attributes.
+
+    Attributes:
+        convert_rgb: convert to RGB, transparency on white; else only RGB images are taken.
+        resize: scale so that the shortest edge is ``resize_height``, or to exactly that size, or not.
+        resize_height, resize_width: the target; a shortest edge has one number for both.
+        resample: Pillow's filter.
+        crop_height, crop_width: cut out of the centre, zeros where the image is smaller; 0 for no crop.
+        rescale_factor: what the bytes are multiplied by; ``None`` for nothing.
+        mean, std: per channel, subtracted and divided by; empty for nothing.
+        height, width: of ``pixel_values``, as the graph takes them.
+    """
+
+    height: int
+    width: int
+    convert_rgb: bool = True
+    resize: Literal["shortest_edge", "exact", "none"] = "exact"
+    resize_height: int = 0
+    resize_width: int = 0
+    resample: Resample = "bicubic"
+    crop_height: int = 0
+    crop_width: int = 0
+    rescale_factor: float | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTower:
+    """The second graph of an image-text embedder; ``tokens`` is what one image weighs in a batch (its patches)."""
+
+    policy: ImagePolicy
+    graphs: dict[str, GraphInfo]
+    tokens: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The whole of ``pool_export.json``."""
+    """The whole of ``pool_export.json``. ``image`` is there where the model embeds images too."""
 
     format: int
     source: SourceInfo
@@ -108,6 +149,12 @@ class Manifest:
     producer: dict[str, str] = field(default_factory=dict)
     created: str = ""
     similarity: str = "cosine"
+    image: ImageTower | None = None
+
+    def files(self) -> list[FileInfo]:
+        """Every file of every graph."""
+        graphs = [*self.graphs.values(), *(self.image.graphs.values() if self.image else ())]
+        return [file for graph in graphs for file in graph.files]
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -156,7 +203,12 @@ def _impossible(manifest: Manifest) -> str | None:
         return f"`tokenizer.max_length` is {manifest.tokenizer.max_length}"
     if not manifest.graphs:
         return "`graphs` is empty"
-    for precision, graph in manifest.graphs.items():
+    if manifest.image is not None:
+        policy = manifest.image.policy
+        if not manifest.image.graphs or min(policy.height, policy.width, manifest.image.tokens) < 1:
+            return "`image` has no graph, or a size below 1"
+    towers = {f"image {name}": graph for name, graph in (manifest.image.graphs if manifest.image else {}).items()}
+    for precision, graph in {**manifest.graphs, **towers}.items():
         if not graph.files or not graph.outputs:
             return f"graph {precision!r} lists no {'outputs' if graph.files else 'file'}"
     return None

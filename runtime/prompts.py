@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import InputError
+from .images import image_of
 
 # Keys vLLM accepts beside the prompt itself that change nothing here.
 _IGNORED_KEYS = frozenset({"cache_salt"})
@@ -18,7 +19,7 @@ class PromptTypeError(InputError, TypeError):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One input: text, a pair of texts, or token ids (run as they are, no special tokens added).
+    """One input: text, a pair of texts, token ids (run as they are, no special tokens added), or an image.
 
     ``unpooled`` is the beginning of ``text`` (a prompt) whose tokens stay out of pooling.
     """
@@ -27,13 +28,14 @@ class Prompt:
     pair: str | None = None
     token_ids: tuple[int, ...] | None = None
     unpooled: str = ""
+    image: Any = field(default=None, compare=False)
 
 
 def parse_prompts(prompts: Any) -> list[Prompt]:
     """Normalise one prompt or a list of prompts.
 
-    Accepts ``str``, ``list[int]``, ``{"prompt": str}``, ``{"prompt_token_ids": [int]}`` and lists
-    of these.
+    Accepts ``str``, ``list[int]``, ``{"prompt": str}``, ``{"prompt_token_ids": [int]}``,
+    ``{"prompt": "", "multi_modal_data": {"image": …}}`` and lists of these.
 
     Raises:
         PromptTypeError: any other type.
@@ -93,6 +95,10 @@ def _parse_one(prompt: Any) -> Prompt:
 
 def _parse_mapping(prompt: Mapping[str, Any]) -> Prompt:
     keys = set(prompt) - _IGNORED_KEYS
+    if "multi_modal_data" in keys:
+        image = image_of(prompt)
+        rest = {key: prompt[key] for key in keys if not key.startswith(("multi_modal_", "mm_"))}
+        return replace(_parse_mapping(rest or {"prompt": ""}), image=image)
     if keys == {"prompt"}:
         if not isinstance(prompt["prompt"], str):
             raise PromptTypeError("Prompt text should be a string")
@@ -101,7 +107,5 @@ def _parse_mapping(prompt: Mapping[str, Any]) -> Prompt:
         if not isinstance(prompt["prompt_token_ids"], list | tuple):
             raise PromptTypeError("Token prompt should be a list of integers")
         return _parse_one(prompt["prompt_token_ids"])
-    if "multi_modal_data" in keys:
-        raise InputError("this model takes text only; `multi_modal_data` was given")
     shown = sorted(map(str, prompt))
     raise PromptTypeError(f"Prompt dictionary must contain `prompt` or `prompt_token_ids`, got keys {shown}")

@@ -14,6 +14,7 @@ from ..poolers.parts import InputType
 from ..poolers.spec import PoolingSpec, Task
 from .engine import Engine
 from .errors import InputError
+from .image_engine import check_images
 from .late import check_input_type, encode_texts, kept_rows
 from .params import PoolingParams, check_params
 from .postprocess import finish, required_output
@@ -138,6 +139,7 @@ def prepare(engine: Engine, task: Task, prompts: list[Prompt], params: Params) -
     """
     spec = engine.bundle.manifest.pooling
     require_task(task, spec)
+    check_images(prompts, task, engine.bundle.manifest)
     each = _spread(params, len(prompts))
     for item in each:
         check_params(item, task, spec, engine.bundle.name)

@@ -9,12 +9,14 @@ from typing import Any
 from ..poolers.parts import InputType, SparseHead
 from .engine import Engine
 from .errors import BundleError, InputError
+from .image_engine import check_images
+from .images import holds_image
 from .late import maxsim
 from .outputs import ScoringOutput, ScoringRequestOutput
 from .pairs import PROMPT_OPTIONS, TEMPLATE_OPTIONS, PairOptions, pair_prompt, template_of, templated_prompt, trimmed
 from .params import PoolingParams, check_params
 from .prompting import with_prompt
-from .prompts import Prompt, parse_texts
+from .prompts import Prompt, parse_prompts, parse_texts
 from .requests import CallOptions, Rows, require_task, run
 from .similarity import SIMILARITY_FUNCTIONS
 from .sparse import similarity
@@ -22,7 +24,7 @@ from .tokens import Encoded
 from .vectors import embed_sparse
 
 
-def pair_up(queries: Sequence[str], documents: Sequence[str]) -> list[tuple[int, int]]:
+def pair_up(queries: Sequence[object], documents: Sequence[object]) -> list[tuple[int, int]]:
     """Indices of the pairs to score: 1:1, 1:N (the query is repeated) or N:N.
 
     Raises:
@@ -45,12 +47,14 @@ def score(
     options: CallOptions,
     pairing: PairOptions | None = None,
 ) -> list[ScoringRequestOutput]:
-    """Score pairs of texts: 1:1, 1:N or N:N.
+    """Score pairs of texts (or of texts and images, where the model embeds both): 1:1, 1:N or N:N.
 
     Raises:
         InputError: another cardinality, a model that cannot score, or an option it cannot use.
     """
     spec, pairing = engine.bundle.manifest.pooling, pairing or PairOptions()
+    if holds_image(data_1, data_2):
+        return _score_images(engine, parse_prompts(data_1), parse_prompts(data_2), params, options, pairing)
     queries, documents = parse_texts(data_1, "text"), parse_texts(data_2, "text_pair")
     pairs = pair_up(queries, documents)
     if spec.convert == "classify" and spec.num_labels != 1:
@@ -63,7 +67,8 @@ def score(
     if spec.convert == "embed" and spec.is_token_level:
         return _score_tokens(engine, queries, documents, pairs, params or PoolingParams(), options, pairing)
     if spec.convert == "embed":
-        return _score_vectors(engine, queries, documents, pairs, params or PoolingParams(), options, pairing)
+        sides = _side_prompts(engine, queries, documents, pairing)
+        return _score_vectors(engine, *sides, pairs, params or PoolingParams(), options, pairing)
     texts = [(queries[q], documents[d]) for q, d in pairs]
     rows = run(engine, "score", _pair_prompts(engine, texts, params, options, pairing), params, options)
     return [
@@ -94,10 +99,24 @@ def _pair_prompts(
     return [templated_prompt(*pair, engine.tokenizer, *chosen, limit=limit) for pair in texts]
 
 
+def _score_images(
+    engine: Engine,
+    left: list[Prompt],
+    right: list[Prompt],
+    params: PoolingParams | None,
+    options: CallOptions,
+    pairing: PairOptions,
+) -> list[ScoringRequestOutput]:
+    manifest = engine.bundle.manifest
+    check_images([*left, *right], "embed", manifest)
+    require_task("score", manifest.pooling)
+    return _score_vectors(engine, left, right, pair_up(left, right), params or PoolingParams(), options, pairing)
+
+
 def _score_vectors(
     engine: Engine,
-    queries: list[str],
-    documents: list[str],
+    queries: list[Prompt],
+    documents: list[Prompt],
     pairs: list[tuple[int, int]],
     params: PoolingParams,
     options: CallOptions,
@@ -112,9 +131,8 @@ def _score_vectors(
         raise BundleError(f"the bundle names the similarity {manifest.similarity!r}; expected one of: {known}")
     # Of the parameters only truncation matters: the bundle says how its vectors are compared.
     embedding = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
-    # Every text is embedded once, however many pairs it is part of.
-    prompts = _side_prompts(engine, queries, documents, pairing)
-    rows = run(engine, "embed", prompts, embedding, options)
+    # Every input is embedded once, however many pairs it is part of.
+    rows = run(engine, "embed", [*queries, *documents], embedding, options)
     return _meet(engine, rows[: len(queries)], rows[len(queries) :], pairs, function)
 
 
@@ -157,7 +175,8 @@ def _score_sparse(
     check_params(params, "score", engine.bundle.manifest.pooling, engine.bundle.name)
     pairing.refuse(TEMPLATE_OPTIONS, "and an embedding model reads its two texts apart; use a prompt name a side")
     vectors = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
-    rows = embed_sparse(engine, _side_prompts(engine, queries, documents, pairing), vectors, options)
+    left, right = _side_prompts(engine, queries, documents, pairing)
+    rows = embed_sparse(engine, [*left, *right], vectors, options)
     return _meet(
         engine,
         rows[: len(queries)],
@@ -167,14 +186,16 @@ def _score_sparse(
     )
 
 
-def _side_prompts(engine: Engine, queries: list[str], documents: list[str], pairing: PairOptions) -> list[Prompt]:
-    """Queries, then documents, each behind the prompt of its side."""
+def _side_prompts(
+    engine: Engine, queries: list[str], documents: list[str], pairing: PairOptions
+) -> tuple[list[Prompt], list[Prompt]]:
+    """Queries and documents, each behind the prompt of its side."""
     policy, spec = engine.tokenizer.policy, engine.bundle.manifest.pooling
-    return [
-        prompt
-        for texts, name in ((queries, pairing.query_prompt_name), (documents, pairing.document_prompt_name))
-        for prompt in with_prompt([Prompt(text=text) for text in texts], policy, spec, prompt_name=name)
-    ]
+
+    def behind(texts: list[str], name: str | None) -> list[Prompt]:
+        return with_prompt([Prompt(text=text) for text in texts], policy, spec, prompt_name=name)
+
+    return behind(queries, pairing.query_prompt_name), behind(documents, pairing.document_prompt_name)
 
 
 def _meet(

@@ -11,12 +11,13 @@ from ..poolers.errors import PoolExportError
 from .bundle import Bundle
 from .config import RuntimeConfig
 from .errors import BundleError, RuntimeFailure
+from .manifest import GraphInfo
 from .providers import first_line, load_onnxruntime, open_session
 from .system import available_cpus
 
 Array = np.ndarray
 
-INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids", "pooling_mask"})
+INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids", "pooling_mask", "pixel_values"})
 
 
 class Session:
@@ -30,14 +31,14 @@ class Session:
         threads: compute threads.
     """
 
-    def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
-        """Load the graph of ``config.precision`` on ``config.device``.
+    def __init__(self, bundle: Bundle, config: RuntimeConfig, graph: tuple[str, GraphInfo] | None = None) -> None:
+        """Load the graph of ``config.precision`` on ``config.device``, or another one of the bundle's.
 
         Raises:
             BundleError: the graph file is damaged, or differs from the manifest's signature.
             ProviderError: the device is not available.
         """
-        self.precision, info = bundle.graph(config.precision)
+        self.precision, info = graph or bundle.graph(config.precision)
         self.threads = config.threads or available_cpus()
         path = bundle.path(info.files[0].path)
         try:
@@ -66,8 +67,8 @@ class Session:
         """Run one batch.
 
         Args:
-            feeds: input name -> int64 ``[batch_size, sequence_length]``; inputs the graph does
-                not declare are left out.
+            feeds: input name -> int64 ``[batch_size, sequence_length]`` (``pixel_values``: float32
+                ``[batch_size, 3, height, width]``); inputs the graph does not declare are left out.
             outputs: names to compute and copy back.
 
         Returns:

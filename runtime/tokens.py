@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ _NOT_UNICODE = "a text holds half a surrogate pair, which is not Unicode text; r
 
 @dataclass(frozen=True)
 class Encoded:
-    """One tokenized input. ``type_ids`` has the length of ``ids``.
+    """One tokenized input. ``type_ids`` has the length of ``ids``; an image has no tokens.
 
     ``unattended`` counts the tokens at the end that the model does not attend to and that answer all
     the same: the expansion of a ColBERT query. ``prompt_length`` is the number of leading tokens that
@@ -31,8 +31,10 @@ class Encoded:
 
     ids: list[int]
     type_ids: list[int]
+    _: KW_ONLY
     unattended: int = 0
     prompt_length: int = 0
+    image: Any = field(default=None, compare=False)
 
     def __len__(self) -> int:
         """Number of tokens."""
@@ -91,7 +93,9 @@ class TextTokenizer:
         encoded: dict[int, Encoded] = {}
         by_limit: dict[int | None, list[int]] = {}  # one pass for all texts of one truncation size
         for index, (prompt, limit) in enumerate(zip(prompts, map(self.limit, truncate), strict=True)):
-            if prompt.token_ids is None:
+            if prompt.image is not None:
+                encoded[index] = Encoded([], [], image=prompt.image)
+            elif prompt.token_ids is None:
                 by_limit.setdefault(limit, []).append(index)
             else:
                 ids = _cut(prompt.token_ids, limit, side)
@@ -103,7 +107,10 @@ class TextTokenizer:
                 length = self.prompt_length(prompts[index].unpooled, add_special_tokens)
                 encoded[index] = Encoded(encoding.ids, encoding.type_ids, prompt_length=length)
         for item in encoded.values():
-            self.check(item)
+            if item.image is None:
+                self.check(item)
+        if self.policy.pad_to_max_length:
+            encoded |= {index: self._padded(encoded[index]) for indices in by_limit.values() for index in indices}
         return [encoded[index] for index in range(len(prompts))]
 
     def count(self, prompt: Prompt) -> int:
@@ -162,6 +169,14 @@ class TextTokenizer:
                 self._truncating = _load(self._path)
             self._truncating.enable_truncation(limit, strategy="longest_first", direction=side)
             return _encode(self._truncating, texts, special)
+
+    def _padded(self, item: Encoded) -> Encoded:
+        """Pad with tokens like any other: the model was trained on texts of one length."""
+        missing = self.policy.max_length - len(item)
+        ids, types = [self.policy.pad_token_id] * missing, [0] * missing
+        if self.policy.padding_side == "left":
+            return Encoded(ids + item.ids, types + item.type_ids)
+        return Encoded(item.ids + ids, item.type_ids + types)
 
     def limit(self, value: Any) -> int | None:
         """Read a truncation size: ``None`` stays, -1 is the model's limit.

@@ -1,0 +1,106 @@
+"""The image tower of a bundle: its graph, opened when the first image comes, and batches of pixels through it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..poolers.spec import Task
+from .bundle import Bundle
+from .config import RuntimeConfig
+from .errors import InputError
+from .images import pixel_values
+from .manifest import Manifest
+from .outputs import require_finite
+from .planning import plan_batches
+from .prompts import Prompt
+from .session import Session
+
+Array = np.ndarray
+Rows = dict[str, Array]
+
+# The text tower's outputs -> their counterparts; a tower that does not normalise has the second alone.
+_OUTPUTS = {
+    "sentence_embedding": ("sentence_embedding", "image_embeds"),
+    "unnormalized_embedding": ("image_embeds",),
+}
+
+
+def check_images(prompts: Sequence[Prompt], task: Task, manifest: Manifest) -> None:
+    """Refuse images that this request cannot answer.
+
+    Raises:
+        InputError: the model takes text only, the task has no images, or text came with the image
+            (vLLM's sentence for CLIP).
+    """
+    for prompt in prompts:
+        if prompt.image is None:
+            continue
+        if manifest.image is None:
+            raise InputError("this model takes text only; `multi_modal_data` was given")
+        if task != "embed":
+            raise InputError(f"task {task!r} takes text; an image is answered by `embed` and `score`")
+        if prompt.text or prompt.token_ids:
+            raise InputError(
+                f"{manifest.source.architecture.removesuffix('Model')} accepts text-only or image-only inputs, not "
+                "both! You must pass an image with an empty token prompt."
+            )
+
+
+class ImageEngine:
+    """Runs images. Safe to call from several threads."""
+
+    def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
+        """Remember what to open; a bundle whose callers send texts only never loads the second graph."""
+        self._bundle = bundle
+        self._config = config
+        self._opened: Session | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def session(self) -> Session:
+        """The image graph's session.
+
+        Raises:
+            BundleError: no such graph, or a damaged file.
+        """
+        with self._lock:
+            if self._opened is None:
+                graph = self._bundle.image_graph(self._config.precision)
+                self._opened = Session(self._bundle, self._config, graph)
+            return self._opened
+
+    def run(
+        self, images: Sequence[Any], outputs: Sequence[str], progress: Callable[[int], object] | None = None
+    ) -> list[Rows]:
+        """Preprocess and run images, batch by batch, so that few are held as pixels at once.
+
+        Args:
+            images: what ``images.pixel_values`` takes.
+            outputs: names of the text graph's outputs.
+            progress: called with the number of images just finished.
+
+        Raises:
+            InputError: an image that cannot be read.
+            RuntimeFailure: the graph failed or answered a non-finite number.
+        """
+        tower, session = self._bundle.manifest.image, self.session
+        if tower is None:
+            raise InputError("this model takes text only; an image was given")
+        names = {name: next(n for n in _OUTPUTS[name] if n in session.output_names) for name in outputs}
+        results: list[Rows] = [{} for _ in images]
+        plan = plan_batches(
+            [tower.tokens] * len(images), max_tokens=self._config.max_batch_tokens, max_rows=self._config.max_batch_size
+        )
+        for batch in plan:
+            feeds = {"pixel_values": pixel_values([images[row] for row in batch.rows], tower.policy)}
+            values = session.run(feeds, sorted(set(names.values())))
+            for position, row in enumerate(batch.rows):
+                for name, own in names.items():
+                    results[row][name] = require_finite(np.array(values[own][position], dtype=np.float32), name)
+            if progress is not None:
+                progress(len(batch.rows))
+        return results
