@@ -27,6 +27,7 @@ from ..runtime.manifest import FORMAT, MANIFEST_NAME, Manifest, SourceInfo, Toke
 from .adapters import adapt
 from .card import write_card
 from .errors import ExportError
+from .known import Known, known_card, lines, mark_sources, with_card
 from .load import load_model, load_tokenizer
 from .reference import Reference
 from .request import ExportRequest
@@ -50,6 +51,9 @@ class Reporter(Protocol):
         Without ``animated`` the step draws nothing that moves: something else in it has bars of its own.
         """
 
+    def note(self, text: str) -> None:
+        """Say one line that a reader of the result should know."""
+
 
 class SilentReporter:
     """A reporter that shows nothing."""
@@ -58,6 +62,9 @@ class SilentReporter:
     def step(self, title: str, total: int | None = None, *, animated: bool = True) -> Iterator[None]:
         """Do nothing."""
         yield None
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,10 @@ def export_model(request: ExportRequest, reporter: Reporter | None = None) -> Ex
     # A Hub id is downloaded here, under huggingface_hub's own bars.
     with show.step(f"Reading {request.model}", animated=Path(request.model).expanduser().is_dir()):
         source = open_source(request)
-    return _export(source, request, request.output or default_output(source), show)
+    known = with_card(source, request, known_card(request))
+    for text in lines(known.use):
+        show.note(text)
+    return _export(known, request.output or default_output(source), show)
 
 
 def default_output(source: Source) -> Path:
@@ -96,9 +106,11 @@ def default_output(source: Source) -> Path:
     return Path.cwd() / (source.id.rsplit("/", 1)[-1] + "-bundle")
 
 
-def _export(source: Source, request: ExportRequest, target: Path, show: Reporter) -> ExportResult:
+def _export(known: Known, target: Path, show: Reporter) -> ExportResult:
+    source, request, use = known
     check_target(target, request.force)
     spec = resolve(source.files, convert=request.convert, runner=request.runner, pooler_config=request.user_pooler())  # type: ignore[arg-type]
+    spec = mark_sources(spec, use)
     limit = max_length(source.files, request.max_model_len)
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
@@ -111,7 +123,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
             write_tokenizer(folder, source, tokenizer, limit)
             write_config(folder, source)
             write_sentence_transformers(folder, source, spec, policy)
-            manifest = _write_graph(folder, source, spec, policy, program)
+            manifest = dataclasses.replace(_write_graph(folder, source, spec, policy, program), card=use)
         manifest, report = _verify(folder, manifest, Reference(source, model, spec), tokenizer, request, show)
         write_card(folder, manifest)
     return ExportResult(target, manifest, report)

@@ -83,6 +83,23 @@ class GraphInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CardUse:
+    """What the model card of a known model did at export.
+
+    Attributes:
+        id: the card's model.
+        filled: settings the card gave, by name, because no file and no option did.
+        notes: where the card and the files disagree, and who won.
+        hazards: names of ``models_zoo.card.HAZARDS``.
+    """
+
+    id: str
+    filled: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    hazards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The whole of ``pool_export.json``."""
 
@@ -95,6 +112,7 @@ class Manifest:
     producer: dict[str, str] = field(default_factory=dict)
     created: str = ""
     similarity: str = "cosine"
+    card: CardUse | None = None
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -45,6 +45,9 @@ class Recorder:
 
         yield advance if total else None
 
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:

@@ -13,6 +13,7 @@ id = "some-org/some-model"
 task = "embed"
 convert = "embed"
 architecture = "BertModel"
+model_type = "bert"
 max_length = 512
 licence = "MIT"
 languages = ["en"]
@@ -50,7 +51,7 @@ def test_unknown_id_suggests_the_nearest():
 
 def test_a_minimal_card_has_defaults():
     card = catalog.parse_card(VALID, file_name=FILE)
-    assert (card.pooling_type, card.normalize, card.embedding_size, card.revision) == (None, False, None, None)
+    assert (card.pooling_type, card.normalize, card.embedding_size, card.revision) == (None, None, None, None)
     assert card.languages == ("en",)
     assert dict(card.prompts) == {}
 
