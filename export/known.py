@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..models_zoo.card import ModelCard
 from ..models_zoo.catalog import card as card_of
@@ -39,14 +39,6 @@ _WEAK = ("architecture", "convert_default")
 _TOKENIZER_LIMIT = 10**6  # tokenizers without a limit carry int(1e30)
 
 
-class Known(NamedTuple):
-    """A checkpoint, what is asked of it, and what a card added to either."""
-
-    source: Source
-    request: ExportRequest
-    use: CardUse | None = None
-
-
 def known_card(request: ExportRequest) -> ModelCard | None:
     """Return the card a request means: the one it names, else the one of its Hub id; ``None`` for ``--card none``.
 
@@ -58,14 +50,14 @@ def known_card(request: ExportRequest) -> ModelCard | None:
     return None if Path(request.model).expanduser().is_dir() else find_card(request.model)
 
 
-def with_card(source: Source, request: ExportRequest, card: ModelCard | None) -> Known:
+def with_card(source: Source, request: ExportRequest, card: ModelCard | None) -> tuple[Source, ExportRequest]:
     """Fill in what the card knows and neither the files nor the user say.
 
     Returns:
-        Files and request to go on with, and what the card did (``None`` without a card).
+        Files and request to go on with; the source says what the card did.
     """
     if card is None:
-        return Known(source, request)
+        return source, request
     notes: list[str] = []
     filled: dict[str, Any] = {}
     request, config = _override(source.files.config, request, card, filled, notes)
@@ -79,7 +71,7 @@ def with_card(source: Source, request: ExportRequest, card: ModelCard | None) ->
     if not licence and card.licence != "unknown":
         licence = filled["licence"] = card.licence
     use = CardUse(id=card.id, filled=filled, notes=tuple(notes), hazards=card.hazards)
-    return Known(dataclasses.replace(source, files=files, licence=licence), request, use)
+    return dataclasses.replace(source, files=files, licence=licence, card=use), request
 
 
 def mark_sources(spec: PoolingSpec, use: CardUse | None) -> PoolingSpec:

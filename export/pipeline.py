@@ -27,7 +27,7 @@ from ..runtime.manifest import FORMAT, MANIFEST_NAME, Manifest, SourceInfo, Toke
 from .adapters import adapt
 from .card import write_card
 from .errors import ExportError
-from .known import Known, known_card, lines, mark_sources, with_card
+from .known import known_card, lines, mark_sources, with_card
 from .load import load_model, load_tokenizer
 from .reference import Reference
 from .request import ExportRequest
@@ -95,10 +95,10 @@ def export_model(request: ExportRequest, reporter: Reporter | None = None) -> Ex
     # A Hub id is downloaded here, under huggingface_hub's own bars.
     with show.step(f"Reading {request.model}", animated=Path(request.model).expanduser().is_dir()):
         source = open_source(request)
-    known = with_card(source, request, known_card(request))
-    for text in lines(known.use):
+    source, request = with_card(source, request, known_card(request))
+    for text in lines(source.card):
         show.note(text)
-    return _export(known, request.output or default_output(source), show)
+    return _export(source, request, request.output or default_output(source), show)
 
 
 def default_output(source: Source) -> Path:
@@ -106,11 +106,10 @@ def default_output(source: Source) -> Path:
     return Path.cwd() / (source.id.rsplit("/", 1)[-1] + "-bundle")
 
 
-def _export(known: Known, target: Path, show: Reporter) -> ExportResult:
-    source, request, use = known
+def _export(source: Source, request: ExportRequest, target: Path, show: Reporter) -> ExportResult:
     check_target(target, request.force)
     spec = resolve(source.files, convert=request.convert, runner=request.runner, pooler_config=request.user_pooler())  # type: ignore[arg-type]
-    spec = mark_sources(spec, use)
+    spec = mark_sources(spec, source.card)
     limit = max_length(source.files, request.max_model_len)
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
@@ -123,7 +122,7 @@ def _export(known: Known, target: Path, show: Reporter) -> ExportResult:
             write_tokenizer(folder, source, tokenizer, limit)
             write_config(folder, source)
             write_sentence_transformers(folder, source, spec, policy)
-            manifest = dataclasses.replace(_write_graph(folder, source, spec, policy, program), card=use)
+            manifest = _write_graph(folder, source, spec, policy, program)
         manifest, report = _verify(folder, manifest, Reference(source, model, spec), tokenizer, request, show)
         write_card(folder, manifest)
     return ExportResult(target, manifest, report)
@@ -150,6 +149,7 @@ def _write_graph(
         producer=_producers(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         similarity=str(source.files.st_config.get("similarity_fn_name") or "cosine"),
+        card=source.card,
     )
     _write_manifest(folder, manifest)
     return manifest

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..poolers.files import CheckpointFiles
 from ..poolers.st_modules import parse_chain
+from ..runtime.manifest import CardUse
 from .errors import SourceError
 from .request import ExportRequest
 
@@ -38,6 +39,7 @@ class Source:
         revision: Hub commit, empty for a local folder.
         licence: from the model card, empty when it does not say.
         files: the parsed JSON files, overrides applied.
+        card: what a model card filled in, if there is one.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Source:
     revision: str
     licence: str
     files: CheckpointFiles
+    card: CardUse | None = None
 
     @property
     def lower_case(self) -> bool:

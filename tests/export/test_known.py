@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from pool_export.export.known import Known, known_card, lines, mark_sources, with_card
+from pool_export.export.known import known_card, lines, mark_sources, with_card
 from pool_export.export.request import ExportRequest
 from pool_export.export.source import Source
 from pool_export.models_zoo.card import ModelCard
@@ -17,6 +17,7 @@ from pool_export.poolers.files import CheckpointFiles
 from pool_export.poolers.limits import max_length
 from pool_export.poolers.resolve import resolve
 from pool_export.poolers.spec import PoolingSpec
+from pool_export.runtime.manifest import CardUse
 
 BERT: dict[str, Any] = {
     "architectures": ["BertModel"],
@@ -66,9 +67,18 @@ ST_MODULES = [
 ]
 
 
+class Known(NamedTuple):
+    source: Source
+    request: ExportRequest
+
+    @property
+    def use(self) -> CardUse | None:
+        return self.source.card
+
+
 def apply(card: ModelCard | None = CARD, request: dict[str, Any] | None = None, **files: Any) -> Known:
     source = Source("it", Path("it"), Path("it"), "", "", CheckpointFiles(**{"config": BERT, **files}))
-    return with_card(source, ExportRequest(model="it", **(request or {})), card)
+    return Known(*with_card(source, ExportRequest(model="it", **(request or {})), card))
 
 
 def spec_of(known: Known) -> PoolingSpec:
