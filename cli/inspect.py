@@ -67,7 +67,11 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
             rows.append((name, value, origin.get(name, "")))
     rows.append(("longest input", f"{policy.max_length} tokens", ""))
     if policy.prompts:
-        rows.append(("prompts", ", ".join(policy.prompts), ""))
+        filled = manifest.card is not None and "prompts" in manifest.card.filled
+        rows.append(("prompts", ", ".join(policy.prompts), "card" if filled else ""))
+    if manifest.card is not None:
+        rows.append(("card", manifest.card.id, ""))
+        rows += [("hazard", hazard, "card") for hazard in manifest.card.hazards]
     return rows
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from ..models_zoo.card import ModelCard
 from ..models_zoo.catalog import card as card_of
 from ..models_zoo.catalog import find_card
+from ..poolers.architectures import POOLING_KEYS
 from ..poolers.conversion import resolve_convert
 from ..poolers.errors import ConfigError
 from ..poolers.files import CheckpointFiles
@@ -210,7 +211,7 @@ def _fill_head(
         name, present = _present(spec, key)
         if present == value:
             continue
-        if spec.sources.get(name, "convert_default") in _WEAK and not _is_stated(files, name):
+        if spec.sources.get(name, "convert_default") in _WEAK and not _is_stated(files, spec, name):
             given[key] = filled[key] = value
         else:
             notes.append(f"says {key} = {value}, the files say {present}: the files are kept")
@@ -226,6 +227,7 @@ def _present(spec: PoolingSpec, key: str) -> tuple[str, Any]:
     return key, getattr(spec, key, None)
 
 
-def _is_stated(files: CheckpointFiles, name: str) -> bool:
+def _is_stated(files: CheckpointFiles, spec: PoolingSpec, name: str) -> bool:
     """Whether ``config.json`` itself names the pooling type (`resolve` counts it as the architecture's)."""
-    return name == "pooling" and any(files.config.get(key) for key in ("classifier_pooling", "pooling"))
+    key = "classifier_pooling" if spec.convert == "classify" else ""
+    return name == "pooling" and bool(files.config.get(POOLING_KEYS.get(files.architecture, key)))
