@@ -33,7 +33,7 @@ _CALLS = {
 }
 
 
-@click.group("zoo", no_args_is_help=True)
+@click.group("zoo", no_args_is_help=False)
 def zoo_command() -> None:
     """Known models: what their files do not say, filled in at export.
 

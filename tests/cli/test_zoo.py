@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,3 +127,34 @@ def test_snippets_call_what_the_task_is_answered_by() -> None:
     assert "llm.reward(" in zoo.snippet(catalog.card("internlm/internlm2-1_8b-reward"))
     for one in catalog.cards().values():
         compile(zoo.snippet(one), one.id, "exec")
+
+
+@pytest.mark.torch
+def test_an_export_says_what_the_card_added_and_inspect_shows_it(
+    tiny_folder: Callable[..., Path], call: Call, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "bundle"
+    result = call(tiny_folder("bert", "base"), "--card", "intfloat/e5-small", "-o", bundle, "--json")
+    assert result.code == 0, result.err
+    told = [line for line in result.err.splitlines() if line.startswith("card ")]
+    assert told[0].startswith("card intfloat/e5-small: prompts = query, passage")
+    assert "pooling_type = MEAN" in told[0]
+    assert told[1:] == [
+        "card intfloat/e5-small: says 512 tokens at most, the files say 128: the files are kept",
+        "card intfloat/e5-small: says vectors of 384 numbers, this checkpoint gives 32",
+    ]
+    assert json.loads(result.out)["pooling"]["sources"]["pooling"] == "card"
+    page = call("inspect", bundle).out
+    rows = [line.split() for line in page.splitlines()]
+    assert ["pooling", "MEAN", "card"] in rows
+    assert ["card", "intfloat/e5-small"] in rows
+    assert ["hazard", "prompt_required", "card"] in rows
+    card = json.loads(call("inspect", bundle, "--json").out)["card"]
+    assert card["filled"]["prompts"] == {"query": "query: ", "passage": "passage: "}
+
+
+@pytest.mark.torch
+def test_an_unknown_card_is_refused_before_any_work(tiny_folder: Callable[..., Path], call: Call) -> None:
+    result = call(tiny_folder("bert", "base"), "--card", "intfloat/e5-smal")
+    assert result.code == 1
+    assert "no model card for 'intfloat/e5-smal'; did you mean 'intfloat/e5-small'?" in result.err
