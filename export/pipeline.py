@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Reporter(Protocol):
 
 
 class SilentReporter:
-    """A reporter that shows nothing."""
+    """A reporter that shows no steps; what a reader should know goes to the log."""
 
     @contextlib.contextmanager
     def step(self, title: str, total: int | None = None, *, animated: bool = True) -> Iterator[None]:
@@ -64,7 +65,8 @@ class SilentReporter:
         yield None
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Log the line: `LLM("org/name")` exports with nobody watching, and a card is never applied in silence."""
+        logging.getLogger("pool_export").warning(text)
 
 
 @dataclass(frozen=True)

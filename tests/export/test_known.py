@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pool_export.export.known import known_card, lines, mark_sources, with_card
+from pool_export.export.pipeline import SilentReporter
 from pool_export.export.request import ExportRequest
 from pool_export.export.source import Source
 from pool_export.models_zoo.card import ModelCard
@@ -244,6 +245,13 @@ def test_another_width_is_told():
     known = apply(config={**BERT, "hidden_size": 64})
     assert known.use is not None
     assert known.use.notes == ("says vectors of 32 numbers, this checkpoint gives 64",)
+
+
+def test_without_a_reporter_the_lines_are_logged(caplog: pytest.LogCaptureFixture):
+    known = apply(RERANKER, config=QWEN3)
+    for text in lines(known.use):
+        SilentReporter().note(text)
+    assert "exported as Qwen3ForSequenceClassification" in caplog.text
 
 
 def test_which_card_a_request_means(tmp_path: Path):
