@@ -75,7 +75,11 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
     if manifest.image is not None:
         rows.append(("images", f"{manifest.image.policy.width} × {manifest.image.policy.height} pixels", ""))
     if policy.prompts:
-        rows.append(("prompts", ", ".join(policy.prompts), ""))
+        filled = manifest.card is not None and "prompts" in manifest.card.filled
+        rows.append(("prompts", ", ".join(policy.prompts), "card" if filled else ""))
+    if manifest.card is not None:
+        rows.append(("card", manifest.card.id, ""))
+        rows += [("hazard", hazard, "card") for hazard in manifest.card.hazards]
     return rows
 
 

@@ -91,6 +91,10 @@ class StepReporter:
         # Asked of the stream itself: FORCE_COLOR makes rich take a log file for a terminal.
         self._animated = sys.stderr.isatty() and not self._console.is_dumb_terminal
 
+    def note(self, text: str) -> None:
+        """Print one line on stderr; it is folded nowhere."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     @contextlib.contextmanager
     def step(
         self, title: str, total: int | None = None, *, animated: bool = True

@@ -60,6 +60,7 @@ def assemble(
         producer=_producers(left_out=("torch", "transformers", "onnxscript") if adopted_from else ()),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         similarity=similarity(source.files, spec),
+        card=source.card,
     )
 
 

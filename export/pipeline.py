@@ -21,6 +21,7 @@ from .adapters import adapt
 from .assemble import assemble, graph_metadata, similarity, write_manifest
 from .card import write_card
 from .errors import ExportError
+from .known import known_card, lines, mark_sources, with_card
 from .language_head import with_row_ids
 from .load import load_model, load_tokenizer
 from .policy import stored_template, template_note, tokenizer_policy
@@ -59,12 +60,16 @@ def export_model(request: ExportRequest, reporter: Reporter | None = None) -> Ex
     # A Hub id is downloaded here, under huggingface_hub's own bars.
     with show.step(f"Reading {request.model}", animated=Path(request.model).expanduser().is_dir()):
         source = open_source(request)
+    source, request = with_card(source, request, known_card(request))
+    for text in lines(source.card):
+        show.note(text)
     return _export(source, request, request.output or default_output(source), show)
 
 
 def _export(source: Source, request: ExportRequest, target: Path, show: Reporter) -> ExportResult:
     check_target(target, request.force)
     spec = resolve(source.files, convert=request.convert, runner=request.runner, pooler_config=request.user_pooler())  # type: ignore[arg-type]
+    spec = mark_sources(spec, source.card)
     template = stored_template(request, spec)
     similarity(source.files, spec)  # refused before any work
     limit = max_length(source.files, request.max_model_len)

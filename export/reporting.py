@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,14 +23,21 @@ class Reporter(Protocol):
         Without ``animated`` the step draws nothing that moves: something else in it has bars of its own.
         """
 
+    def note(self, text: str) -> None:
+        """Say one line that a reader of the result should know."""
+
 
 class SilentReporter:
-    """A reporter that shows nothing."""
+    """A reporter that shows no steps; what a reader should know goes to the log."""
 
     @contextlib.contextmanager
     def step(self, title: str, total: int | None = None, *, animated: bool = True) -> Iterator[None]:
         """Do nothing."""
         yield None
+
+    def note(self, text: str) -> None:
+        """Log the line: `LLM("org/name")` exports with nobody watching, and a card is never applied in silence."""
+        logging.getLogger("pool_export").warning(text)
 
 
 @dataclass(frozen=True)

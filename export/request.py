@@ -67,6 +67,11 @@ class ExportRequest:
     max_model_len: int | None = option(
         None, parse=int, metavar="N", help="Longest input in tokens (lower than the model's)."
     )
+    card: str | None = option(
+        None,
+        metavar="ID",
+        help="Model card that fills in what the files do not say; none for no card.  [default: MODEL]",
+    )
     trust_remote_code: bool = option(False, help="Run the checkpoint's own Python code while exporting.")
     force: bool = option(False, help="Replace an existing bundle, once the new one is complete.")
     allow_mismatch: bool = option(False, help="Write the bundle even if it misses the parity bars.")

@@ -13,6 +13,7 @@ from ..poolers.chains import read_chain
 from ..poolers.files import CheckpointFiles
 from ..poolers.image_text import towers_path
 from ..poolers.sparse_modules import COLBERT_LINEAR, SPARSE_LINEAR
+from ..runtime.manifest import CardUse
 from .errors import SourceError
 from .request import ExportRequest
 from .tower_config import completed
@@ -48,6 +49,7 @@ class Source:
         revision: Hub commit, empty for a local folder.
         licence: from the model card, empty when it does not say.
         files: the parsed JSON files, overrides applied.
+        card: what a model card filled in, if there is one.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Source:
     revision: str
     licence: str
     files: CheckpointFiles
+    card: CardUse | None = None
 
     @property
     def lower_case(self) -> bool:

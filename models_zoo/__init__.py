@@ -1,5 +1,6 @@
 """Cards for known models, fixed texts, and tiny random checkpoints for tests.
 
+    card.py             what a card may say, and the check of a file           (stdlib)
     catalog.py          cards of known models, read from ``cards/*.toml``      (stdlib)
     texts.py            sentences, hard texts and pairs, read from ``data/``   (stdlib)
     templates.py        score templates of known rerankers, read from ``templates/`` (stdlib)

@@ -30,7 +30,7 @@ TASKS: tuple[Task, ...] = get_args(Task)
 Activation = Literal["identity", "normalize", "sigmoid", "softmax"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
-Source = Literal["user", "sentence_transformers", "architecture", "convert_default"]
+Source = Literal["user", "sentence_transformers", "card", "architecture", "convert_default"]
 
 PairFormat = Literal["pair", "concat"]
 

@@ -137,6 +137,23 @@ class ImageTower:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CardUse:
+    """What the model card of a known model did at export.
+
+    Attributes:
+        id: the card's model.
+        filled: settings the card gave, by name, because no file and no option did.
+        notes: where the card and the files disagree, and who won.
+        hazards: names of ``models_zoo.card.HAZARDS``.
+    """
+
+    id: str
+    filled: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    hazards: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """The whole of ``pool_export.json``. ``image`` is there where the model embeds images too."""
 
@@ -150,6 +167,7 @@ class Manifest:
     created: str = ""
     similarity: str = "cosine"
     image: ImageTower | None = None
+    card: CardUse | None = None
 
     def files(self) -> list[FileInfo]:
         """Every file of every graph."""

@@ -47,7 +47,9 @@ class RootIsNoTestPackage:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-help", action="store_true", help="rewrite the stored --help pages (`make docs`)")
+    parser.addoption(
+        "--update-help", action="store_true", help="rewrite the stored --help pages and docs/zoo.md (`make docs`)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -46,6 +46,9 @@ class Recorder:
 
         yield advance if total else None
 
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:

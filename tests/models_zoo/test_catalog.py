@@ -6,6 +6,7 @@ import pytest
 
 from pool_export.models_zoo import catalog
 from pool_export.poolers.errors import ConfigError
+from pool_export.poolers.pooler_config import PoolerConfig
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 VALID = """
@@ -13,6 +14,7 @@ id = "some-org/some-model"
 task = "embed"
 convert = "embed"
 architecture = "BertModel"
+model_type = "bert"
 max_length = 512
 licence = "MIT"
 languages = ["en"]
@@ -50,7 +52,7 @@ def test_unknown_id_suggests_the_nearest():
 
 def test_a_minimal_card_has_defaults():
     card = catalog.parse_card(VALID, file_name=FILE)
-    assert (card.pooling_type, card.normalize, card.embedding_size, card.revision) == (None, False, None, None)
+    assert (card.pooling_type, card.normalize, card.embedding_size, card.revision) == (None, None, None, None)
     assert card.languages == ("en",)
     assert dict(card.prompts) == {}
 
@@ -114,3 +116,77 @@ def test_minilm_package_carries_the_checkpoint():
     assert folder is not None
     assert (folder / "model.safetensors").is_file()
     assert (folder / "modules.json").is_file()
+
+
+# ------------------------------------------------------------------------------------------------ the cards
+
+# Every model that the vLLM page of pooling models names.
+SEED = (
+    "intfloat/e5-small",
+    "jason9693/Qwen2.5-1.5B-apeach",
+    "BAAI/bge-reranker-v2-m3",
+    "internlm/internlm2-1_8b-reward",
+    "BAAI/bge-m3",
+    "Snowflake/snowflake-arctic-embed-m-v1.5",
+    "jinaai/jina-embeddings-v3",
+)
+
+
+@pytest.mark.parametrize("name", SEED)
+def test_seed_models_have_cards(name: str):
+    assert catalog.card(name).id == name
+
+
+def test_there_are_cards_of_every_kind():
+    tasks = [card.task for card in catalog.cards().values()]
+    assert len(tasks) >= 47
+    assert {task: tasks.count(task) >= 3 for task in ("embed", "score", "classify", "reward", "token_embed")} == {
+        "embed": True, "score": True, "classify": True, "reward": True, "token_embed": True,
+    }  # fmt: skip
+
+
+def test_an_alias_is_found_and_is_nobody_else_s():
+    assert catalog.card("cross-encoder/ms-marco-MiniLM-L-6-v2").id == "cross-encoder/ms-marco-MiniLM-L6-v2"
+    names = [name.lower() for card in catalog.cards().values() for name in (card.id, *card.aliases)]
+    assert len(names) == len(set(names))
+    assert catalog.find_card("nobody/knows-this") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt", "text"),
+    [
+        ("intfloat/e5-small", "query", "query: "),
+        ("BAAI/bge-base-en-v1.5", "query", "Represent this sentence for searching relevant passages: "),
+        ("nomic-ai/nomic-embed-text-v1.5", "search_document", "search_document: "),
+        ("google/embeddinggemma-300m", "document", "title: none | text: "),
+        ("google/embeddinggemma-300m", "query", "task: search result | query: "),
+        ("Snowflake/snowflake-arctic-embed-l-v2.0", "query", "query: "),
+        # No space after the colon, unlike E5's.
+        ("Qwen/Qwen3-Embedding-0.6B", "query", "Instruct: Given a web search query, retrieve relevant passages that "
+         "answer the query\nQuery:"),
+        ("intfloat/e5-mistral-7b-instruct", "web_search_query", "Instruct: Given a web search query, retrieve relevant "
+         "passages that answer the query\nQuery: "),
+    ],
+)  # fmt: skip
+def test_prompts_to_the_letter(name: str, prompt: str, text: str):
+    assert catalog.card(name).prompts[prompt] == text
+
+
+def test_embedders_name_pooling_and_similarity():
+    for card in catalog.cards().values():
+        if card.task == "embed" and card.export == "native":
+            assert card.pooling_type, card.id
+            assert card.embedding_size, card.id
+            assert card.similarity, card.id
+        if card.convert == "classify" and card.export == "native":
+            assert card.num_labels, card.id
+        if card.score_template is not None and card.export != "remote-code":
+            assert card.hf_overrides.get("classifier_from_token"), card.id
+
+
+def test_overrides_and_pooler_settings_are_keys_that_exist():
+    pooler_keys = {item.name for item in dataclasses.fields(PoolerConfig)}
+    known = {"architectures", "classifier_from_token", "method", "is_original_qwen3_reranker", "is_causal"}
+    for card in catalog.cards().values():
+        assert set(card.pooler_config) <= pooler_keys, card.id
+        assert set(card.hf_overrides) <= known, card.id
