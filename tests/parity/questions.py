@@ -13,7 +13,9 @@ from pool_export.models_zoo.texts import hard_texts, pairs, sentences
 TEXTS = [text for text in sentences()[::9] if len(text) < 160][:12]
 TOKEN_IDS = [[5, 9, 21, 34, 12, 40, 7], [8], list(range(6, 60)), [33, 33, 12]]
 LONG = hard_texts()[-1]
-_HARD = [text for text in hard_texts() if text.strip()]
+# A marker written out in a text becomes that special token; apart, because not all readers take the pad token alike.
+_MARKERS = [text for text in hard_texts() if "<pad>" in text]
+_HARD = [text for text in hard_texts() if text.strip() and text not in _MARKERS]
 
 _RAW = {"use_activation": False}
 _PAIRS = [pair for pair in pairs() if len(pair[0]) + len(pair[1]) < 150][:6]
@@ -38,6 +40,7 @@ def _calls(method: str, **fixed: Any) -> dict[str, dict[str, Any]]:
         "hard": call(
             [text for text in hard_texts() if text.strip()], tokenization_kwargs={"truncate_prompt_tokens": -1}
         ),
+        "markers": call(_MARKERS),
         "empty": call([""]),
         "too_long": call([LONG]),
         "cut_above_limit": call(tokenization_kwargs={"truncate_prompt_tokens": 100_000}),
@@ -137,7 +140,7 @@ def named(task: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{task}.{name}" for name in names)
 
 
-_USUAL = ("plain", "one", "raw", "mixed", "ids", "no_specials", "cut_7", "cut_limit", "hard")
+_USUAL = ("plain", "one", "raw", "mixed", "ids", "no_specials", "cut_7", "cut_limit", "hard", "markers")
 _NEVER = ("too_long", "cut_above_limit", "unknown_id", "no_prompts", "params_of_another_count")
 _PAIRED = ("1_1", "1_n", "n_n", "cut_9")
 _NOT_PAIRED = ("n_1", "2_3", "none")
