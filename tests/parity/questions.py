@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ LONG = hard_texts()[-1]
 # A marker written out in a text becomes that special token; apart, because not all readers take the pad token alike.
 _MARKERS = [text for text in hard_texts() if "<pad>" in text]
 _HARD = [text for text in hard_texts() if text.strip() and text not in _MARKERS]
+
+# Lengths from 1 to the limit, ordinary ids (no tokenizer here has special ones among them), pieces of running text.
+_RANDOM = random.Random(0)
+_RANDOM_IDS = [[_RANDOM.randrange(10, 500) for _ in range(_RANDOM.randint(1, 128))] for _ in range(32)]
+_RANDOM_TEXTS = [LONG[start : start + _RANDOM.randint(1, 700)].strip() for start in range(0, 1600, 64)]
 
 _RAW = {"use_activation": False}
 _PAIRS = [pair for pair in pairs() if len(pair[0]) + len(pair[1]) < 150][:6]
@@ -41,6 +47,8 @@ def _calls(method: str, **fixed: Any) -> dict[str, dict[str, Any]]:
             [text for text in hard_texts() if text.strip()], tokenization_kwargs={"truncate_prompt_tokens": -1}
         ),
         "markers": call(_MARKERS),
+        "random_ids": call(_RANDOM_IDS),
+        "random_texts": call(_RANDOM_TEXTS, tokenization_kwargs={"truncate_prompt_tokens": -1}),
         "empty": call([""]),
         "too_long": call([LONG]),
         "cut_above_limit": call(tokenization_kwargs={"truncate_prompt_tokens": 100_000}),
@@ -140,7 +148,20 @@ def named(task: str, *names: str) -> tuple[str, ...]:
     return tuple(f"{task}.{name}" for name in names)
 
 
-_USUAL = ("plain", "one", "raw", "mixed", "ids", "no_specials", "cut_7", "cut_limit", "hard", "markers")
+_USUAL = (
+    "plain",
+    "one",
+    "raw",
+    "mixed",
+    "ids",
+    "no_specials",
+    "cut_7",
+    "cut_limit",
+    "hard",
+    "markers",
+    "random_ids",
+    "random_texts",
+)
 _NEVER = ("too_long", "cut_above_limit", "unknown_id", "no_prompts", "params_of_another_count")
 _PAIRED = ("1_1", "1_n", "n_n", "cut_9")
 _NOT_PAIRED = ("n_1", "2_3", "none")
