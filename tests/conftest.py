@@ -50,6 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-help", action="store_true", help="rewrite the stored --help pages and docs/zoo.md (`make docs`)"
     )
+    parser.addoption("--update-parity", action="store_true", help="rewrite docs/parity.md (the end of `make parity`)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
