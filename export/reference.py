@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..poolers.architectures import FAMILY_POOLING
-from ..poolers.spec import HeadStep, PoolingSpec, PoolingType
+from ..poolers.spec import POOLING_ALIASES, HeadStep, PoolingSpec, PoolingType
 from .adapters import input_names, step_weights
 from .classifiers import find_classifier
 from .functions import FUNCTIONS, unit
@@ -106,8 +106,9 @@ class Reference:
             return self.spec.pooling == ("ALL",)
         if self.spec.pools_logits:
             return True
-        native = str(self.source.files.config.get("classifier_pooling") or FAMILY_POOLING.get(family, "")).upper()
-        return self.spec.pooling == (native,)
+        stated = getattr(self.model.config, "classifier_pooling", None) or FAMILY_POOLING.get(family, "")
+        native = str(stated).upper()
+        return self.spec.pooling == (POOLING_ALIASES.get(native, native),)
 
     def _hidden(self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int]) -> Array:
         with torch.no_grad(), quiet():
