@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from ..poolers.architectures import FAMILY_POOLING, is_bidirectional
 from ..poolers.parts import HeadStep
-from ..poolers.spec import PoolingSpec
+from ..poolers.spec import POOLING_ALIASES, PoolingSpec
 from .adapters import input_names, step_weights
 from .bidirectional import explicit_mask
 from .classifiers import find_classifier
@@ -149,8 +149,9 @@ class Reference:
             return self.spec.pooling == ("ALL",)
         if self.spec.pools_logits:
             return True
-        native = str(self.source.files.config.get("classifier_pooling") or FAMILY_POOLING.get(family, "")).upper()
-        return self.spec.pooling == (native,)
+        stated = getattr(self.model.config, "classifier_pooling", None) or FAMILY_POOLING.get(family, "")
+        native = str(stated).upper()
+        return self.spec.pooling == (POOLING_ALIASES.get(native, native),)
 
     def _hidden(
         self, backbone: torch.nn.Module, ids: Sequence[int], type_ids: Sequence[int], unattended: int = 0

@@ -93,6 +93,8 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config["model_max_length"] = max_length
     config.pop("auto_map", None)
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"  # its name before transformers 5, which still knows it
     write_json(config_path, config)
     for name in VOCABULARY_FILES:
         if (source.model_folder / name).is_file() and not (folder / name).exists():
@@ -108,6 +110,7 @@ def write_config(folder: Path, source: Source, spec: PoolingSpec) -> None:
     stated = source.files.st_config
     if stated.get("model_type") == _CROSS_ENCODER and stated.get("activation_fn"):
         config["sentence_transformers"] = {"activation_fn": stated["activation_fn"]}
+        config["sbert_ce_default_activation_function"] = stated["activation_fn"]  # before 4.0
     if spec.classifier_method is not None:
         # Hosts that know nothing of the method still count the labels right (transformers' default is two).
         config["id2label"] = {str(index): label for index, label in enumerate(spec.labels)}
@@ -154,6 +157,8 @@ def _settings(source: Source, spec: PoolingSpec, policy: TokenizerPolicy) -> dic
     stated = dict(source.files.st_config)
     stated.setdefault("prompts", policy.prompts)
     stated.setdefault("default_prompt_name", policy.default_prompt_name)
+    if spec.dimensions is not None:
+        stated["truncate_dim"] = spec.dimensions
     if spec.convert == "classify" and not spec.has_classifier:
         stated["activation_fn"] = class_path(spec.activation if spec.use_activation else "identity")
     if spec.convert == "embed" and stated.get("model_type") == _CROSS_ENCODER:

@@ -85,7 +85,7 @@ def resolve(
         "logit_sigma": _pick(sources, "logit_sigma", user=user.logit_sigma, architecture=_temperature(files, convert)),
         "step_tag_id": _pick(sources, "step_tag_id", user=user.step_tag_id, architecture=step_tag_id),
         "returned_token_ids": _pick(sources, "returned_token_ids", user=user.returned_token_ids),
-        "dimensions": _pick(sources, "dimensions", user=user.dimensions),
+        "dimensions": _pick(sources, "dimensions", user=user.dimensions, st=_truncated(files, convert)),
     }
     width = _chained_width(chain, hidden, len(pooling))
     if convert == "embed":
@@ -237,14 +237,29 @@ def _chained_width(chain: ModuleChain, width: int, concatenated: int) -> int:
     return width
 
 
+def _truncated(files: CheckpointFiles, convert: Convert) -> int | None:
+    """Return the size to which sentence-transformers (5.4 and later) shortens every vector of the checkpoint."""
+    size = files.st_config.get("truncate_dim")
+    if convert != "embed" or size is None:
+        return None
+    if not (isinstance(size, int) and size > 0):
+        raise ConfigError(f"config_sentence_transformers.json: truncate_dim must be a positive integer, got {size!r}")
+    return size
+
+
 def _embed_fields(files: CheckpointFiles, width: int, sources: dict[str, Source]) -> dict[str, Any]:
     sizes = files.config.get("matryoshka_dimensions") or ()
     if not isinstance(sizes, list | tuple) or not all(isinstance(size, int) for size in sizes):
         raise ConfigError(f"config.json: matryoshka_dimensions must be a list of integers, got {sizes!r}")
+    truncated = _truncated(
+        files, "embed"
+    )  # a checkpoint that shortens its vectors is one whose vectors may be shortened
+    if sizes and truncated is not None and truncated not in sizes:
+        sizes = [*sizes, truncated]
     return {
         "activation": _pick(sources, "activation", default="normalize"),
         "embedding_size": width,
-        "is_matryoshka": bool(sizes) or bool(files.config.get("is_matryoshka")),
+        "is_matryoshka": bool(sizes) or bool(files.config.get("is_matryoshka")) or truncated is not None,
         "matryoshka_dimensions": _pick(sources, "matryoshka_dimensions", architecture=tuple(sizes) or None, default=()),
     }
 

@@ -143,7 +143,8 @@ def require_hidden_states(config: Mapping[str, Any]) -> None:
         config: ``sentence_bert_config.json``; before 5.4 it says nothing about this.
 
     Raises:
-        ConfigError: another method or output of the model, or texts rendered as chat messages.
+        ConfigError: another method or output of the model, texts rendered as chat messages, or a tokenizer that is
+            called with other settings than usual.
     """
     stated = config.get("modality_config") or {}
     if "message" in stated:
@@ -151,6 +152,10 @@ def require_hidden_states(config: Mapping[str, Any]) -> None:
             "sentence_bert_config.json: modality_config has 'message', so texts are rendered by the chat template "
             "first, which is not supported; expected 'text' alone"
         )
+    settings = config.get("processing_kwargs") or {}
+    changed = {key: settings[key] for key in ("common", "text") if settings.get(key)}
+    if changed:
+        raise ConfigError(f"sentence_bert_config.json: processing_kwargs {changed} are not supported; expected none")
     text = stated.get("text", {})
     found = (text.get("method", "forward"), text.get("method_output_name", "last_hidden_state"))
     if found != ("forward", "last_hidden_state"):

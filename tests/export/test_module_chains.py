@@ -155,6 +155,25 @@ def test_the_files_of_a_chain_are_read_back_as_the_same_chain(tmp_path: Path, ad
         assert set(json.loads(path.read_text())) >= {"in_features", "out_features", "bias", "activation_function"}
 
 
+@pytest.mark.parametrize("name", EMBEDDERS)
+def test_the_modules_in_a_bundle_turn_its_hidden_states_into_its_vectors(tmp_path: Path, adapted: Any, name: str):
+    """A bundle has no weights of the backbone; what follows it loads and runs by itself."""
+    composed = adapted(save(SentenceTransformer, tmp_path / "model", EMBEDDERS[name]))
+    write_sentence_transformers(tmp_path / "out", composed.source, composed.spec, TokenizerPolicy(max_length=128))
+    batch = composed.batch(TEXTS)
+    outputs = composed.run(TEXTS)
+    features = {
+        "token_embeddings": torch.from_numpy(outputs["last_hidden_state"]),
+        "attention_mask": batch["attention_mask"],
+    }
+    classes = {"Dense": Dense, "LayerNorm": LayerNorm, "Normalize": Normalize, "Pooling": Pooling}
+    for row in json.loads((tmp_path / "out" / "modules.json").read_text())[1:]:
+        module = classes[row["type"].rsplit(".", 1)[-1]].load(str(tmp_path / "out"), subfolder=row["path"])
+        with torch.inference_mode():
+            features = module.eval()(features)
+    assert_same(outputs["sentence_embedding"], features["sentence_embedding"].numpy())
+
+
 def test_dense_files_carry_no_key_that_older_releases_fail_on(tmp_path: Path, adapted: Any):
     """5.1 builds Dense from every key of its config.json, and knows these four."""
     folder = write_modules(write_tiny(tmp_path / "model", "bert"), dense=[(32, 16, "tanh")], dialect="new")
@@ -202,6 +221,26 @@ def test_a_language_model_is_pooled_at_its_last_token(tmp_path: Path, adapted: A
     composed = adapted(folder)
     assert composed.source.files.architecture == "Qwen3ForCausalLM"
     assert_same(composed.run(TEXTS, "left")["sentence_embedding"], encode(folder))
+
+
+def test_a_saved_size_shortens_every_vector(tmp_path: Path, open_llm: Any):
+    """Without Normalize the vectors are sentence-transformers' own; with it they are unit vectors again, as in vLLM."""
+    found: dict[int, np.ndarray] = {}
+    wanted: dict[int, np.ndarray] = {}
+    for count in (0, 1):
+        home = tmp_path / str(count)
+        home.mkdir()
+        build: Modules = [
+            lambda width: [Pooling(width, "mean")],
+            lambda width: [Pooling(width, "mean"), Normalize()],
+        ][count]
+        folder = save(SentenceTransformer, home / "model", build, truncate_dim=8)
+        export_model(ExportRequest(model=str(folder), output=home / "bundle"))
+        outputs = open_llm(home / "bundle").embed(TEXTS, truncate_prompt_tokens=-1, use_tqdm=False)
+        found[count], wanted[count] = np.stack([out.outputs.data for out in outputs]), encode(folder)
+        assert wanted[count].shape[1] == 8
+    assert_same(found[0], wanted[0])
+    assert_same(found[1], wanted[1] / np.linalg.norm(wanted[1], axis=1, keepdims=True))
 
 
 def old_repository(folder: Path, stem: str) -> Path:
@@ -326,6 +365,10 @@ def test_a_cross_encoder_with_its_own_head_keeps_its_activation_in_the_files(tmp
     # Readers that know no modules.json, vLLM among them, take the activation from config.json.
     for name in ("modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"):
         (copy / name).unlink()
+    assert_same(predict(copy), wanted)
+    config = json.loads((copy / "config.json").read_text())
+    config.pop("sentence_transformers")  # and before 4.0 under another key
+    (copy / "config.json").write_text(json.dumps(config))
     assert_same(predict(copy), wanted)
 
 

@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from pool_export.export import reference
-from pool_export.export.reference import FUNCTIONS, POOLED, Reference
+from pool_export.export.reference import POOLED, Reference
 from pool_export.models_zoo.st_files import write_modules
 from pool_export.models_zoo.tiny import write_tiny
-from pool_export.poolers.heads import ACTIVATION_FUNCTIONS, DENSE_FUNCTIONS
 from pool_export.poolers.spec import POOLING_TYPES
 
 STATES = np.array([[1.0, 8.0], [2.0, 0.0], [6.0, 4.0], [7.0, 4.0]])
@@ -38,32 +37,6 @@ def test_every_pooling_type_has_a_definition():
     assert set(POOLED) == set(POOLING_TYPES)
     for kind in ("ALL", "STEP"):
         np.testing.assert_array_equal(POOLED[kind](STATES), STATES)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "wanted"),
-    [
-        ("identity", -2.0, -2.0),
-        ("tanh", 0.5, 0.46211715726000975),
-        ("relu", -2.0, 0.0),
-        ("relu", 2.0, 2.0),
-        ("gelu", 1.0, 0.8413447460685429),
-        ("silu", 1.0, 0.7310585786300049),
-        ("sigmoid", -1.0, 0.2689414213699951),
-    ],
-)
-def test_functions_by_hand(name: str, value: float, wanted: float):
-    assert FUNCTIONS[name](np.array([value]))[0] == pytest.approx(wanted, abs=1e-12)
-
-
-def test_softmax_and_unit_length_by_hand():
-    np.testing.assert_allclose(FUNCTIONS["softmax"](np.log([1.0, 3.0]) + 1000), [0.25, 0.75], rtol=1e-12)
-    np.testing.assert_allclose(FUNCTIONS["normalize"](np.array([3.0, -4.0])), [0.6, -0.8], rtol=1e-12)
-    np.testing.assert_array_equal(FUNCTIONS["normalize"](np.zeros(3)), np.zeros(3))
-
-
-def test_every_function_of_the_graph_has_a_counterpart():
-    assert set(DENSE_FUNCTIONS) | set(ACTIVATION_FUNCTIONS) == set(FUNCTIONS)
 
 
 def test_the_oracle_shares_no_arithmetic_with_the_graph():
@@ -144,3 +117,30 @@ def test_calibration_comes_before_the_activation(tiny_folder: Any, adapted: Any)
     )
     wanted = 1 / (1 + np.exp(-(outputs["logits"] - 0.25) / 2))
     np.testing.assert_allclose(outputs["probs"], wanted, rtol=1e-12)
+
+
+def test_eurobert_averages_the_logits_of_its_tokens(tiny_folder: Any, adapted: Any):
+    """`late` is the library's default and every published checkpoint's: judged by the class's own forward."""
+    folder = tiny_folder("eurobert", "sequence_3", layers=1, classifier_pooling="late")
+    composed = adapted(folder)
+    oracle = Reference(composed.source, composed.model, composed.spec)
+    texts = ["a", "the quick brown fox", "one two three four five six seven"]
+    for side in ("left", "right"):
+        rows = composed.run(texts, side)["logits"]
+        for text, row in zip(texts, rows, strict=True):
+            ids = composed.tokenizer(text)["input_ids"]
+            wanted = oracle.outputs(ids, [0] * len(ids))["logits"]
+            np.testing.assert_allclose(row, wanted, atol=1e-5)
+    # The head is not linear: the mean of the states through it is another answer.
+    states = _oracle(adapted, folder, pooler_config={"pooling_type": "MEAN"}).outputs(ids, [0] * len(ids))["logits"]
+    assert np.abs(states - wanted).max() > 1e-3
+
+
+@pytest.mark.parametrize("stated", ["bos", "mean"])
+def test_eurobert_may_pool_its_states(tiny_folder: Any, adapted: Any, stated: str):
+    composed = adapted(tiny_folder("eurobert", "sequence_3", layers=1, classifier_pooling=stated))
+    oracle = Reference(composed.source, composed.model, composed.spec)
+    assert oracle._is_native()
+    ids = composed.tokenizer("one two three")["input_ids"]
+    wanted = oracle.outputs(ids, [0] * len(ids))["logits"]
+    np.testing.assert_allclose(composed.run(["one two three"])["logits"][0], wanted, atol=1e-5)

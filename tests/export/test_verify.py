@@ -16,6 +16,7 @@ import torch
 from tokenizers import Tokenizer
 
 from pool_export.export import pipeline, verify
+from pool_export.export.adapters import adapt
 from pool_export.export.errors import ExportError, ParityError
 from pool_export.export.pipeline import export_model
 from pool_export.export.request import ExportRequest
@@ -92,6 +93,22 @@ def test_a_wrong_class_activation_is_stopped(tmp_path: Path, leftovers: Any, mon
     message = refused(folder, leftovers)
     assert "probs" in message
     assert "logits" not in message
+
+
+def test_logits_pooled_where_their_states_should_not_be_are_stopped(
+    tmp_path: Path, leftovers: Any, monkeypatch: pytest.MonkeyPatch
+):
+    folder = write_tiny(tmp_path / "model", "eurobert", "sequence_3", layers=0, classifier_pooling="late")
+
+    def adapt_wrongly(source: Any, model: Any, spec: Any) -> Any:
+        return adapt(source, model, dataclasses.replace(spec, pools_logits=False))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "adapt", adapt_wrongly)
+        assert "logits" in refused(folder, leftovers)
+    result = export_model(ExportRequest(model=str(folder), output=tmp_path / "bundle"))
+    assert result.manifest.pooling.pools_logits
+    assert result.report["passed"]
 
 
 def test_a_wrong_graph_is_written_when_asked_and_says_so(

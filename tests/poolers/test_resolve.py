@@ -271,6 +271,23 @@ def test_a_transformer_module_that_gives_no_hidden_states_is_refused(sentence_tr
         resolve(files)
 
 
+@pytest.mark.parametrize(("sizes", "allowed"), [(None, ()), ([8, 16], (8, 16)), ([16, 32], (16, 32, 8))])
+def test_a_size_saved_by_sentence_transformers_is_the_default(sentence_transformer, sizes, allowed):
+    files = sentence_transformer([MEAN], **({"matryoshka_dimensions": sizes} if sizes else {}))
+    spec = resolve(dataclasses.replace(files, st_config={"truncate_dim": 8}))
+    assert (spec.dimensions, spec.sources["dimensions"]) == (8, "sentence_transformers")
+    assert (spec.is_matryoshka, spec.matryoshka_dimensions) == (True, allowed)
+    asked = resolve(dataclasses.replace(files, st_config={"truncate_dim": 8}), pooler_config=config(dimensions=16))
+    assert (asked.dimensions, asked.sources["dimensions"]) == (16, "user")
+    assert resolve(dataclasses.replace(files, st_config={"truncate_dim": None})).dimensions is None
+
+
+def test_a_size_that_is_no_size_is_refused(sentence_transformer):
+    files = dataclasses.replace(sentence_transformer([MEAN]), st_config={"truncate_dim": "8"})
+    with pytest.raises(ConfigError, match="truncate_dim must be a positive integer, got '8'"):
+        resolve(files)
+
+
 def cross_encoder(files, **stated):
     return dataclasses.replace(files, st_config={"model_type": "CrossEncoder", **stated})
 

@@ -380,6 +380,12 @@ def test_another_start_of_the_chain_is_refused(modality, message):
         require_hidden_states({"modality_config": modality})
 
 
+def test_a_tokenizer_called_in_its_own_way_is_refused():
+    require_hidden_states({"processing_kwargs": {"text": {}, "image": {"size": 8}}})
+    with pytest.raises(ConfigError, match=r"processing_kwargs {'text': {'max_length': 8}} are not supported"):
+        require_hidden_states({"processing_kwargs": {"text": {"max_length": 8}}})
+
+
 def test_parsing_leaves_its_input_alone():
     rows = [{"path": "", "type": OLD + "Transformer"}, {"path": "1_Pooling", "type": OLD + "Pooling"}]
     configs = {"1_Pooling": {"pooling_mode": ["mean", "cls"]}}
