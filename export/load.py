@@ -32,10 +32,13 @@ from .quiet import quiet
 from .request import ExportRequest
 from .siglip_tokenizer import fast_form
 from .source import Source
-from .value_heads import LINEAR_HEADS, Tensors, ValueModel, value_head, value_head_tensors
+from .value_heads import LINEAR_HEADS, Tensors, ValueModel, head_tensors, value_head, value_head_tensors
 
 # Attention code with soft-capping has no SDPA form in the exporter.
 _EAGER_FAMILIES = frozenset({"gemma2"})
+
+# Where a classification head lies in a checkpoint, beside the value heads.
+_HEAD_NAMES = (*LINEAR_HEADS, "score", "classifier")
 
 
 def load_model(source: Source, request: ExportRequest, spec: PoolingSpec) -> PreTrainedModel:
@@ -72,6 +75,8 @@ def load_model(source: Source, request: ExportRequest, spec: PoolingSpec) -> Pre
         model = model.base_model if is_own_code(model) and is_headed else model
     elif head:
         model = ValueModel(model, value_head(head))
+    elif spec.classifier_method is None:
+        _add_score_bias(source, model, info)
     return model.eval()  # type: ignore[no-any-return]
 
 
@@ -93,6 +98,22 @@ def _native_head(source: Source, request: ExportRequest, spec: PoolingSpec) -> l
             "and pass --trust-remote-code"
         )
     return tensors
+
+
+def _add_score_bias(source: Source, model: Any, info: Mapping[str, Any]) -> None:
+    """Give a decoder's ``score`` the bias that its checkpoint has and transformers' class has not (as vLLM does).
+
+    Raises:
+        SourceError: other tensors of the head that the class would leave out without a word.
+    """
+    unread = sorted(key for key in info["unexpected_keys"] if key.split(".", 1)[0] in _HEAD_NAMES)
+    if unread == ["score.bias"] and isinstance(model.score, torch.nn.Linear):
+        bias = head_tensors(source.model_folder)["score.bias"].to(torch.float32)
+        if bias.shape != (model.score.out_features,):
+            raise SourceError(f"{source.id}: score.bias has shape {tuple(bias.shape)}, not that of its score.weight")
+        model.score.bias = torch.nn.Parameter(bias, requires_grad=False)
+    elif unread:
+        raise SourceError(f"{source.id}: {type(model).__name__} has no place for the head's {', '.join(unread)}")
 
 
 def _refuse_lost_head(source: Source, spec: PoolingSpec, info: Mapping[str, Any]) -> None:

@@ -58,7 +58,7 @@ def value_head_tensors(folder: Path, architecture: str) -> list[Tensors]:
     Raises:
         SourceError: a head of one of those names with tensors that are not a Linear layer's.
     """
-    found = dict(_head_tensors(folder))
+    found = head_tensors(folder)
     for name in LINEAR_HEADS:
         own = {key.removeprefix(f"{name}."): value for key, value in found.items() if key.startswith(f"{name}.")}
         own = {key.removeprefix("summary."): value for key, value in own.items()}
@@ -82,6 +82,11 @@ def value_head(tensors: list[Tensors]) -> nn.Module:
         layer.load_state_dict(own)
         layers.extend([layer] if not layers else [nn.ReLU(), layer])
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def head_tensors(folder: Path) -> Tensors:
+    """Read the tensors of every top-level module with a head's name, as the checkpoint holds them."""
+    return dict(_head_tensors(folder))
 
 
 def _linear(folder: Path, name: str, own: Tensors) -> Tensors:

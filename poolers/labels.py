@@ -12,6 +12,15 @@ from .st_activations import parse_activation
 
 _TORCH_MODULES = "torch.nn.modules."
 
+# Functions without parameters that a cross-encoder may have been saved with; vLLM calls them too.
+_FUNCTIONS: dict[str, Activation] = {
+    "Identity": "identity",
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "GELU": "gelu",
+    "SiLU": "silu",
+}
+
 
 def label_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Label names by index; Hugging Face's default is two labels.
@@ -54,11 +63,13 @@ def classification_activation(files: CheckpointFiles, num_labels: int) -> tuple[
     if not stated.startswith(_TORCH_MODULES):
         raise ConfigError(f"activation function {stated!r} is not one of torch.nn.modules; refusing to load it")
     name = stated.rsplit(".", 1)[-1]
-    if name == "Identity":
-        return "identity", "sentence_transformers"
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name], "sentence_transformers"
     if name in ("Sigmoid", "Softmax"):
         return by_width, "sentence_transformers"
-    raise ConfigError(f"activation function {stated!r} has no counterpart; expected Identity, Sigmoid or Softmax")
+    raise ConfigError(
+        f"activation function {stated!r} has no counterpart; expected one of {', '.join(_FUNCTIONS)}, Sigmoid, Softmax"
+    )
 
 
 def module_activation(files: CheckpointFiles, num_labels: int) -> tuple[Activation, Source]:

@@ -5,6 +5,7 @@ Pure numpy on one text's outputs. vLLM's order: columns, rows, calibration, slic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -40,6 +41,12 @@ def softmax(logits: Array) -> Array:
     return probabilities
 
 
+def gelu(logits: Array) -> Array:
+    """GELU by the error function, as torch has it."""
+    result: Array = (0.5 * logits * (1.0 + np.vectorize(math.erf, [float])(logits / math.sqrt(2)))).astype(np.float32)
+    return result
+
+
 def softmax_or_sigmoid(logits: Array) -> Array:
     """vLLM's "classify" rule over the last dimension: sigmoid for one logit, softmax for more."""
     return sigmoid(logits) if logits.shape[-1] < 2 else softmax(logits)
@@ -50,6 +57,10 @@ _ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "normalize": normalize,
     "sigmoid": sigmoid,
     "softmax": softmax,
+    "tanh": np.tanh,
+    "relu": lambda values: np.maximum(values, np.float32(0)),
+    "gelu": gelu,
+    "silu": lambda values: values * sigmoid(values),
 }
 
 

@@ -60,7 +60,14 @@ def test_a_table_by_name_is_refused():
         ({"sentence_transformers": {"activation_fn": TORCH + "activation.Sigmoid"}}, 1, "sigmoid", None),
         ({"sentence_transformers": {"activation_fn": TORCH + "activation.Sigmoid"}}, 3, "softmax", None),
         ({"sentence_transformers": {"activation_fn": TORCH + "activation.Softmax"}}, 1, "sigmoid", None),
+        ({"sentence_transformers": {"activation_fn": TORCH + "activation.Softmax"}}, 2, "softmax", None),
+        ({"sentence_transformers": {"activation_fn": TORCH + "activation.Tanh"}}, 1, "tanh", None),
+        ({"sentence_transformers": {"activation_fn": TORCH + "activation.ReLU"}}, 3, "relu", None),
+        ({"sbert_ce_default_activation_function": TORCH + "activation.GELU"}, 1, "gelu", None),
+        ({"sbert_ce_default_activation_function": TORCH + "activation.SiLU"}, 1, "silu", None),
         ({"sbert_ce_default_activation_function": TORCH + "linear.Identity"}, 3, "identity", None),
+        ({"problem_type": "regression", "sbert_ce_default_activation_function": "x"}, 1, "identity", "architecture"),
+        ({"problem_type": "unheard_of"}, 1, "sigmoid", "convert_default"),
         (
             {
                 "sentence_transformers": {"activation_fn": TORCH + "linear.Identity"},
@@ -100,7 +107,8 @@ def test_a_cross_encoder_of_today_keeps_its_activation_in_its_own_file():
     [
         ("os.system", "'os.system' is not one of torch.nn.modules; refusing to load it"),
         ("Sigmoid", "is not one of torch.nn.modules"),
-        (TORCH + "activation.GELU", "GELU' has no counterpart; expected Identity, Sigmoid or Softmax"),
+        (TORCH + "activation.Threshold", "Threshold' has no counterpart; expected one of Identity, Tanh, ReLU, GELU"),
+        (TORCH + "activation.PReLU", "PReLU' has no counterpart"),
     ],
 )
 def test_a_foreign_activation_is_refused_by_name(path, message):

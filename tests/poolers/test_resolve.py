@@ -165,10 +165,15 @@ def test_llama_bidirectional_without_a_pooling_is_refused(checkpoint):
         resolve(checkpoint("LlamaBidirectionalModel"))
 
 
+ONE_REWARD = ("reward", {"pooling": ("ALL",), "num_labels": 1, "use_activation": False})
+
 HOOKED = {
+    "EurusRewardModel": ONE_REWARD,
+    "InternLM2ForRewardModel": ONE_REWARD,
+    "LlamaRewardModel": ONE_REWARD,
     "JambaForSequenceClassification": ("classify", {"use_activation": False}),
-    "Qwen2ForRewardModel": ("reward", {"use_activation": False, "pooling": ("ALL",)}),
-    "Qwen2ForProcessRewardModel": ("reward", {"pooling": ("STEP",), "step_tag_id": 151651}),
+    "Qwen2ForRewardModel": ONE_REWARD,
+    "Qwen2ForProcessRewardModel": ("reward", {"pooling": ("STEP",), "step_tag_id": 151651, "num_labels": 2}),
     "JinaVLForRanking": ("classify", {"logit_mean": 2.65, "labels": ("LABEL_0",), "activation": "sigmoid"}),
 }
 

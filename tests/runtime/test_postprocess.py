@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from typing import Any
 
@@ -213,7 +214,15 @@ def test_logits_are_calibrated_on_the_host_and_probabilities_in_the_graph():
 
 @pytest.mark.parametrize(
     ("activation", "expected"),
-    [("softmax", [[0.25, 0.75]]), ("sigmoid", [[0.5, 0.75]]), ("identity", [[0.0, np.log(3)]])],
+    [
+        ("softmax", [[0.25, 0.75]]),
+        ("sigmoid", [[0.5, 0.75]]),
+        ("identity", [[0.0, np.log(3)]]),
+        ("tanh", [[0.0, 0.8]]),
+        ("relu", [[0.0, np.log(3)]]),
+        ("silu", [[0.0, 0.75 * np.log(3)]]),
+        ("gelu", [[0.0, 0.5 * np.log(3) * (1 + math.erf(np.log(3) / 2**0.5))]]),
+    ],
 )
 def test_a_step_classifier_selects_rows_before_its_activation(activation: Any, expected: list[list[float]]):
     spec = dataclasses.replace(CLASSIFY, pooling=("STEP",), step_tag_id=9, activation=activation, num_labels=2)
