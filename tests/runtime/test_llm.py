@@ -35,7 +35,7 @@ SIGNATURES = {
     "classify": (["prompts"], KEYWORDS),
     "reward": (["prompts"], KEYWORDS),
     "score": (["data_1", "data_2"], KEYWORDS),
-    "encode": (["prompts", "pooling_params"], KEYWORDS - {"pooling_params"} | {"pooling_task"}),
+    "encode": (["prompts", "pooling_params"], KEYWORDS - {"pooling_params"} | {"pooling_task", "input_type"}),
 }
 
 
