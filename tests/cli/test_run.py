@@ -221,3 +221,26 @@ def test_a_checkpoint_is_said_to_be_exported_first(
     result = call("classify", tmp_path, TEXTS[0])
     assert result.steps() == [f"{tmp_path} is not a bundle: taking its export from the cache, or making it …"]
     assert result.out == call("classify", classifier, TEXTS[0]).out
+
+
+@pytest.mark.torch
+def test_embed_of_a_sparse_bundle_prints_tokens_and_weights(
+    tiny_bundle: Callable[..., Path], call: Call, tmp_path: Path
+) -> None:
+    bundle = tiny_bundle("bert", "masked_lm", export={"pooler_config": {"pooling_type": "SPLADE"}}, layers=1)
+    expected = [item.outputs for item in LLM(bundle).embed_sparse(TEXTS, use_tqdm=False)]
+    found = records(call("embed", bundle, *TEXTS))
+    assert [set(row) for row in found] == [{"index", "indices", "values", "tokens"}] * len(TEXTS)
+    for row, one in zip(found, expected, strict=True):
+        assert row["indices"] == one.indices.tolist()
+        assert row["values"] == pytest.approx(one.values.tolist())
+        assert row["tokens"] == list(one.tokens)
+    refused = call("embed", bundle, TEXTS[0], "-o", tmp_path / "vectors.npy")
+    assert refused.code != 0
+    assert ".jsonl" in refused.err
+
+
+def test_sparse_vectors_are_asked_of_a_model_that_has_them(minilm_bundle: Path, call: Call) -> None:
+    refused = call("embed", minilm_bundle, "--sparse", TEXTS[0])
+    assert refused.code != 0
+    assert "has no sparse vectors" in refused.err

@@ -173,6 +173,7 @@ class HandMade:
 
     def __init__(self, answers: dict[tuple[int, ...], np.ndarray], empty: float = 0.0, name: str = "logits") -> None:
         self.answers, self.empty, self.name = answers, empty, name
+        self.token_level: frozenset[str] = frozenset()
         self.tokenizer = types.SimpleNamespace(max_length=32, policy=types.SimpleNamespace(pad_token_id=0))
         self.session = types.SimpleNamespace(output_names=(name,), precision="fp32", run=self.run_batch)
         self.batches: list[np.ndarray] = []

@@ -8,11 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.modules.pooling import Pooling
+from sentence_transformers.sparse_encoder.modules.splade_pooling import SpladePooling
 
-from pool_export.poolers.methods import METHODS, clear_padding, pool
+from pool_export.poolers.methods import METHODS, clear_padding, pool, splade
 from pool_export.poolers.spec import POOLING_TYPES, TOKEN_POOLING_TYPES
 
-POOLED = [kind for kind in POOLING_TYPES if kind not in TOKEN_POOLING_TYPES]
+# SPLADE pools logits, not states; its tests are at the end.
+POOLED = [kind for kind in POOLING_TYPES if kind not in (*TOKEN_POOLING_TYPES, "SPLADE")]
 
 # Three tokens of two features, and what each type makes of them. 99 lies under the padding.
 TOKENS = [[1.0, -4.0], [3.0, -1.0], [2.0, -7.0]]
@@ -164,7 +166,7 @@ def test_several_types_are_concatenated_in_their_order():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", POOLING_TYPES)
+@pytest.mark.parametrize("kind", [*POOLED, *TOKEN_POOLING_TYPES])
 def test_any_float_dtype_gives_float32(kind, dtype):
     row, mask = PADDED["right"]
     found = pool(torch.tensor([row], dtype=dtype), torch.tensor([mask]), (kind,))
@@ -262,3 +264,36 @@ def test_padding_and_neighbours_never_change_a_vector(kind, length, left, right,
     mask = torch.from_numpy(random.integers(0, 2, (3, left + length + right)))
     mask[1] = torch.tensor([0] * left + [1] * length + [0] * right)
     assert_close(pool(wide, mask, (kind,))[1:2], alone)
+
+
+# ------------------------------------------------------------------------------------------------- SPLADE
+
+
+@pytest.mark.parametrize("side", PADDED)
+@pytest.mark.parametrize(
+    ("strategy", "function", "expected"),
+    [
+        # log1p(relu) of (1, 3, 2) and of three negative numbers.
+        ("max", "relu", [1.3862944, 0.0]),
+        ("sum", "relu", [3.1780539, 0.0]),  # log 2 + log 4 + log 3
+        ("max", "log1p_relu", [0.8697417, 0.0]),  # log(1 + log 4)
+        ("sum", "log1p_relu", [2.1376070, 0.0]),
+    ],
+)
+def test_splade_by_hand_under_padding_on_any_side(side, strategy, function, expected):
+    row, mask = PADDED[side]
+    logits, masks = torch.tensor([row, row]), torch.tensor([mask, [0] * len(mask)])
+    assert_close(splade(logits, masks, strategy, function), [expected, [0.0, 0.0]])
+    logits[:, [not kept for kept in mask]] = float("nan")
+    assert_close(splade(logits, masks, strategy, function), [expected, [0.0, 0.0]])
+
+
+@pytest.mark.parametrize("strategy", ["max", "sum"])
+@pytest.mark.parametrize("function", ["relu", "log1p_relu"])
+def test_splade_is_sentence_transformers(strategy, function):
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(4, 9, 50, generator=generator) * 3
+    mask = (torch.arange(9)[None] < torch.tensor([9, 1, 4, 7])[:, None]).long()
+    module = SpladePooling(pooling_strategy=strategy, activation_function=function).eval()
+    wanted = module({"token_embeddings": logits.clone(), "attention_mask": mask})["sentence_embedding"]
+    assert_close(splade(logits, mask, strategy, function), wanted)

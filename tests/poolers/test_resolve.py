@@ -237,7 +237,7 @@ def test_dense_after_the_transformer_is_late_interaction(sentence_transformer):
     dense = {"in_features": 32, "out_features": 8, "activation_function": "torch.nn.modules.linear.Identity"}
     spec = resolve(sentence_transformer([("pylate.models.Dense.Dense", dense)], model_type="modernbert"))
     assert (spec.pooling, spec.sources["pooling"]) == (("ALL",), "sentence_transformers")
-    assert (spec.tasks, spec.embedding_size, spec.use_activation) == (("token_embed", "encode"), 8, True)
+    assert (spec.tasks, spec.embedding_size, spec.use_activation) == (("token_embed", "score", "encode"), 8, True)
 
 
 def test_a_dense_chain_sets_the_width(sentence_transformer):

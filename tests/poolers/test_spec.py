@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pool_export.poolers import spec as words
 from pool_export.poolers.errors import ConfigError
+from pool_export.poolers.parts import SparseHead
 from pool_export.poolers.pooler_config import PoolerConfig
 from pool_export.poolers.spec import POOLING_ALIASES, POOLING_TYPES, PoolingSpec, parse_pooling_type
 
@@ -81,7 +82,7 @@ def test_no_alias_shadows_a_pooling_type():
     [
         ("MEEN", "unknown pooling type 'MEEN'; did you mean 'MEAN'?"),
         ("weighted-mean", "did you mean 'WEIGHTED_MEAN'?"),
-        ("xyzzy", "expected one of: ALL, CLS, LAST, MAX, MEAN, MEAN_SQRT_LEN, STEP, WEIGHTED_MEAN"),
+        ("xyzzy", "expected one of: ALL, CLS, LAST, MAX, MEAN, MEAN_SQRT_LEN, SPLADE, STEP, WEIGHTED_MEAN"),
         ("", "expected one of"),
         (None, "pooling type must be a string, got NoneType: None"),
         (3, "pooling type must be a string, got int: 3"),
@@ -111,7 +112,13 @@ def test_a_pooling_type_is_found_or_refused(value):
     [
         ({"convert": "embed", "pooling": ("MEAN",)}, ("embed", "score", "token_embed", "encode")),
         ({"convert": "embed", "pooling": ("CLS", "MEAN")}, ("embed", "score", "token_embed", "encode")),
-        ({"convert": "embed", "pooling": ("ALL",)}, ("token_embed", "encode")),
+        ({"convert": "embed", "pooling": ("ALL",)}, ("token_embed", "score", "encode")),
+        ({"convert": "embed", "pooling": ("STEP",)}, ("token_embed", "encode")),
+        ({"convert": "embed", "pooling": ("SPLADE",)}, ("embed", "score", "sparse_embed")),
+        (
+            {"convert": "embed", "pooling": ("CLS",), "sparse": SparseHead(kind="token_weights")},
+            ("embed", "score", "token_embed", "encode", "sparse_embed"),
+        ),
         ({"convert": "classify", "pooling": ("CLS",), "num_labels": 1}, ("classify", "score")),
         ({"convert": "classify", "pooling": ("CLS",), "num_labels": 2}, ("classify",)),
         ({"convert": "classify", "pooling": ("ALL",), "num_labels": 1}, ("token_classify",)),

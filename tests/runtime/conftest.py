@@ -69,8 +69,12 @@ def output_names(spec: PoolingSpec) -> tuple[str, ...]:
         return ("logits", "probs")
     if spec.convert == "reward":
         return ("rewards",)
+    if spec.is_sparse_only:
+        return ("sparse_embedding",)
     if spec.is_token_level:
         return ("token_embeddings", "last_hidden_state")
+    if spec.sparse is not None:  # bge-m3's three heads
+        return ("sentence_embedding", "last_hidden_state", "token_embeddings", "token_weights")
     projected = ("token_embeddings",) if spec.steps and len(spec.pooling) == 1 else ()
     raw = ("unnormalized_embedding",) if spec.use_activation else ()
     return ("sentence_embedding", "last_hidden_state", *projected, *raw)
@@ -98,16 +102,24 @@ class FakeSession:
         ids, mask = feeds["input_ids"], feeds["attention_mask"]
         self.calls.append((ids.shape, tuple(outputs)))
         # 99 in the padding: whoever reads it is found out.
-        states = np.where(mask[..., None] == 1, self.table[ids], 99.0)
+        late = self.spec.late_interaction
+        counted = (mask == 1) | (ids == (late.counted_token_id if late is not None else None))
+        states = np.where(counted[..., None], self.table[ids], 99.0)
         pooled = (states * mask[..., None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         answers = {name: self.answer(name, states, pooled) for name in outputs}
         return {name: value.astype(np.float32) for name, value in answers.items()}
 
     def answer(self, name: str, states: Array, pooled: Array) -> Array:
         spec = self.spec
+        if name == "sparse_embedding":  # of as many words as there are features
+            return np.log1p(np.maximum(np.where(states == 99.0, 0, states).max(axis=1), 0))
+        if name == "token_weights":
+            return np.maximum(states[..., 0], 0)
         logits = (states if spec.is_token_level else pooled) @ self.weights[:, : spec.num_labels]
         projected = states * 2 if spec.steps else states  # a "dense" layer
         if name == "token_embeddings":
+            if spec.sparse is not None:
+                return normalized(states[..., ::-1])
             return normalized(projected) if spec.is_token_level and spec.in_graph.use_activation else projected
         if name == "probs":
             traced = spec.in_graph
@@ -132,6 +144,8 @@ def write_fake_bundle(folder: Path, spec: PoolingSpec, policy: Mapping[str, Any]
     fake_tokenizer().save(str(folder / "tokenizer.json"))
 
     def shape(name: str) -> tuple[str | int, ...]:
+        if name == "token_weights":
+            return ("batch_size", "sequence_length")
         per_token = spec.is_token_level or name in ("token_embeddings", "last_hidden_state")
         return ("batch_size", "sequence_length", HIDDEN) if per_token else ("batch_size", HIDDEN)
 

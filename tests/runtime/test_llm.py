@@ -38,7 +38,10 @@ SIGNATURES = {
     "classify": (["prompts"], KEYWORDS),
     "reward": (["prompts"], KEYWORDS),
     "score": (["data_1", "data_2"], KEYWORDS | PAIRS | {"query_prompt_name", "document_prompt_name"}),
-    "encode": (["prompts", "pooling_params"], KEYWORDS - {"pooling_params"} | {"pooling_task"} | PROMPTS),
+    "encode": (
+        ["prompts", "pooling_params"],
+        KEYWORDS - {"pooling_params"} | {"pooling_task", "input_type"} | PROMPTS,
+    ),
 }
 
 

@@ -21,7 +21,7 @@ FIELDS: dict[str, tuple[Any, set[Task]]] = {
     "normalize": (False, {"embed", "token_embed"}),
     "activation": (False, {"classify", "score"}),
     "softmax": (False, {"token_classify", "reward", "encode"}),
-    "use_activation": (False, set(TASKS)),
+    "use_activation": (False, set(TASKS) - {"sparse_embed"}),
     "truncate_prompt_tokens": (5, set(TASKS)),
     "step_tag_id": (4, set()),
     "returned_token_ids": ([0], set()),

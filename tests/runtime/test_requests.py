@@ -59,7 +59,7 @@ def make_bar(bars: list[Bar]) -> Callable[..., Bar]:
     ("spec", "tasks"),
     [
         (EMBED, {"embed", "score", "token_embed", "encode"}),
-        (TOKENS, {"token_embed", "encode"}),
+        (TOKENS, {"token_embed", "score", "encode"}),
         (CLASSIFY, {"classify"}),
         (CROSS, {"classify", "score"}),
         (LABELS, {"token_classify"}),
