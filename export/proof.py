@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..models_zoo.card import ModelCard
-from ..models_zoo.tiny import ARCHITECTURES, class_name, write_tiny
+from ..models_zoo.tiny import ARCHITECTURES, MAX_LENGTH, class_name, write_tiny
 from ..poolers.errors import ConfigError, PoolExportError
 from ..poolers.resolve import resolve
 from ..poolers.spec import PoolingSpec
@@ -57,11 +57,14 @@ class Recipe:
     head: str
     num_labels: int | None = None
     own_head: str = ""
+    max_length: int = MAX_LENGTH
 
     @property
     def name(self) -> str:
         """A folder name."""
-        return "-".join(map(str, filter(None, (self.family, self.head, self.num_labels, self.own_head))))
+        return "-".join(
+            map(str, filter(None, (self.family, self.head, self.num_labels, self.own_head, self.max_length)))
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ def recipe(card: ModelCard) -> Recipe:
     built = class_name(family, head)
     if built != card.architecture:
         raise ConfigError(f"architecture {card.architecture} is not what {family}/{head} builds: {built}")
-    return Recipe(family, head, labels)
+    # A score template alone is longer than the usual tiny checkpoint reads.
+    return Recipe(family, head, labels, max_length=512 if card.score_template else MAX_LENGTH)
 
 
 def _head(card: ModelCard) -> str:
@@ -142,7 +146,16 @@ def _checkpoint(card: ModelCard, folder: Path) -> Path:
     if built.own_head:
         return _write_own_head(write_tiny(target, built.family, built.head), built)
     overrides = {} if built.num_labels is None else {"num_labels": built.num_labels}
-    return write_tiny(target, built.family, built.head, **overrides)
+    if built.max_length == MAX_LENGTH:
+        return write_tiny(target, built.family, built.head, **overrides)
+    write_tiny(target, built.family, built.head, max_position_embeddings=built.max_length, **overrides)
+    _edit_json(target / "tokenizer_config.json", model_max_length=built.max_length)
+    return target
+
+
+def _edit_json(path: Path, **changes: Any) -> None:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**values, **changes}), encoding="utf-8")
 
 
 def _write_own_head(folder: Path, built: Recipe) -> Path:
@@ -155,7 +168,7 @@ def _write_own_head(folder: Path, built: Recipe) -> Path:
         counts = [sizes[size] if isinstance(size, str) else size for size in shape]
         weights[name] = torch.randn(counts, generator=generator) / counts[-1] ** 0.5
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps({**config, "architectures": [built.own_head]}), encoding="utf-8")
+    _edit_json(folder / "config.json", architectures=[built.own_head])
     return folder
 
 

@@ -55,6 +55,7 @@ def test_a_wrong_claim_is_named(wrong: dict[str, Any], problem: str, tmp_path: P
         ("SamLowe/roberta-base-go_emotions", Recipe("roberta", "sequence_3", 28)),
         ("dslim/bert-base-NER", Recipe("bert", "token_5", 9)),
         ("sentence-transformers/sentence-t5-base", Recipe("t5", "base")),
+        ("Qwen/Qwen3-Reranker-0.6B", Recipe("qwen3", "causal_lm", max_length=512)),
     ],
 )
 def test_recipes(name: str, expected: Recipe):
