@@ -171,7 +171,7 @@ def _fill_texts(files: CheckpointFiles, card: ModelCard, filled: dict[str, Any],
             if card.similarity not in ("cosine", "maxsim"):
                 filled["similarity"] = card.similarity
                 texts["similarity_fn_name"] = card.similarity
-        elif texts["similarity_fn_name"] != card.similarity:
+        elif str(texts["similarity_fn_name"]).lower() != card.similarity:
             notes.append(
                 f"says similarity = {card.similarity}, the files say {texts['similarity_fn_name']}: the files are kept"
             )

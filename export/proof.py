@@ -6,22 +6,47 @@ comes out of it can only be what the card put in.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file, save_file
+
 from ..models_zoo.card import ModelCard
-from ..models_zoo.tiny import ARCHITECTURES, class_name, write_tiny
+from ..models_zoo.tiny import ARCHITECTURES, MAX_LENGTH, class_name, write_tiny
 from ..poolers.errors import ConfigError, PoolExportError
 from ..poolers.resolve import resolve
 from ..poolers.spec import PoolingSpec
 from .known import mark_sources, with_card
-from .pipeline import export_model
+from .pipeline import SilentReporter, export_model
 from .request import ExportRequest
 from .source import Source, open_source
 
 _HEADS = {"ForCausalLM": "causal_lm", "ForMaskedLM": "masked_lm"}
+
+# Classes that transformers lacks: the head's own tensors lie beside a backbone's. Name -> shape, `labels` and `hidden`
+# being the card's and the backbone's.
+_SCORE: dict[str, tuple[int | str, ...]] = {
+    "score.0.weight": ("hidden", "hidden"),
+    "score.0.bias": ("hidden",),
+    "score.2.weight": ("labels", "hidden"),
+    "score.2.bias": ("labels",),
+}
+OWN_HEADS: dict[str, dict[str, tuple[int | str, ...]]] = {
+    "HF_ColBERT": {"linear.weight": (128, "hidden")},
+    "Qwen2ForRewardModel": _SCORE,
+    "Qwen2ForProcessRewardModel": _SCORE,
+}
+
+
+class _Quiet(SilentReporter):
+    """Says nothing: what a card adds to a tiny checkpoint is known."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +56,15 @@ class Recipe:
     family: str
     head: str
     num_labels: int | None = None
+    own_head: str = ""
+    max_length: int = MAX_LENGTH
 
     @property
     def name(self) -> str:
         """A folder name."""
-        return "-".join(map(str, filter(None, (self.family, self.head, self.num_labels))))
+        return "-".join(
+            map(str, filter(None, (self.family, self.head, self.num_labels, self.own_head, self.max_length)))
+        )
 
 
 @dataclass(frozen=True)
@@ -64,13 +93,16 @@ def recipe(card: ModelCard) -> Recipe:
     family = card.model_type
     if family not in ARCHITECTURES:
         raise ConfigError(f"no tiny checkpoint of model_type {family!r}, and the card says export = native")
+    if card.architecture in OWN_HEADS:
+        return Recipe(family, "base", card.num_labels, card.architecture)
     head, labels = _head(card), None
     if head.startswith(("sequence", "token")):
         labels = card.num_labels
     built = class_name(family, head)
     if built != card.architecture:
         raise ConfigError(f"architecture {card.architecture} is not what {family}/{head} builds: {built}")
-    return Recipe(family, head, labels)
+    # A score template alone is longer than the usual tiny checkpoint reads.
+    return Recipe(family, head, labels, max_length=512 if card.score_template else MAX_LENGTH)
 
 
 def _head(card: ModelCard) -> str:
@@ -103,7 +135,7 @@ def prove_export(card: ModelCard, folder: Path) -> dict[str, Any]:
     """
     checkpoint = _checkpoint(card, folder)
     target = folder / "bundles" / card.id.replace("/", "--")
-    return export_model(ExportRequest(model=str(checkpoint), output=target, card=card.id)).report
+    return export_model(ExportRequest(model=str(checkpoint), output=target, card=card.id), _Quiet()).report
 
 
 def _checkpoint(card: ModelCard, folder: Path) -> Path:
@@ -111,8 +143,33 @@ def _checkpoint(card: ModelCard, folder: Path) -> Path:
     target = folder / built.name
     if (target / "config.json").is_file():
         return target
+    if built.own_head:
+        return _write_own_head(write_tiny(target, built.family, built.head), built)
     overrides = {} if built.num_labels is None else {"num_labels": built.num_labels}
-    return write_tiny(target, built.family, built.head, **overrides)
+    if built.max_length == MAX_LENGTH:
+        return write_tiny(target, built.family, built.head, **overrides)
+    write_tiny(target, built.family, built.head, max_position_embeddings=built.max_length, **overrides)
+    _edit_json(target / "tokenizer_config.json", model_max_length=built.max_length)
+    return target
+
+
+def _edit_json(path: Path, **changes: Any) -> None:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**values, **changes}), encoding="utf-8")
+
+
+def _write_own_head(folder: Path, built: Recipe) -> Path:
+    """Put a head's tensors beside a backbone's and name its class in ``config.json``."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    sizes = {"hidden": int(config["hidden_size"]), "labels": built.num_labels or 1}
+    weights = load_file(folder / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    for name, shape in OWN_HEADS[built.own_head].items():
+        counts = [sizes[size] if isinstance(size, str) else size for size in shape]
+        weights[name] = torch.randn(counts, generator=generator) / counts[-1] ** 0.5
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _edit_json(folder / "config.json", architectures=[built.own_head])
+    return folder
 
 
 def _resolve(card: ModelCard, folder: Path) -> tuple[PoolingSpec, Source]:
@@ -127,6 +184,7 @@ def _group(card: ModelCard, spec: PoolingSpec) -> str:
     labels = "" if spec.num_labels is None else ("one label" if spec.num_labels == 1 else "labels")
     parts = (
         f"{card.model_type}/{_head(card)}",
+        card.architecture if card.architecture in OWN_HEADS else "",
         spec.convert,
         "+".join(spec.pooling),
         spec.activation if spec.use_activation else "raw",
@@ -144,7 +202,8 @@ def _differences(card: ModelCard, spec: PoolingSpec, source: Source) -> Iterator
         ("convert", card.convert, spec.convert),
         ("pooling_type", card.pooling_type and (card.pooling_type,), spec.pooling),
         ("normalize", card.normalize if card.convert == "embed" else None, spec.use_activation),
-        ("num_labels", card.num_labels, spec.num_labels),
+        # A head of its own tensors has the width of those, whatever config.json says.
+        ("num_labels", None if card.architecture in OWN_HEADS else card.num_labels, spec.num_labels),
         ("architecture", card.exported_architecture, source.files.architecture),
         ("matryoshka", sizes or None, spec.matryoshka_dimensions),
         ("is_matryoshka", bool(card.matryoshka), spec.is_matryoshka),

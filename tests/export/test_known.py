@@ -200,6 +200,14 @@ def test_settings_of_another_conversion_are_left_alone():
     assert "matryoshka_dimensions" not in known.source.files.config
 
 
+def test_similarity_is_compared_whatever_its_letter_case():
+    late = dataclasses.replace(CARD, similarity="maxsim")
+    assert apply(late).source.files.st_config.get("similarity_fn_name") is None  # no function of two vectors
+    known = apply(late, st_config={"similarity_fn_name": "MaxSim"})
+    assert known.use is not None
+    assert known.use.notes == ()
+
+
 def test_the_architecture_is_replaced_aloud():
     known = apply(RERANKER, config=QWEN3)
     assert known.source.files.architecture == "Qwen3ForSequenceClassification"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
-from pool_export.export.proof import Recipe, prove, prove_export, recipe
+from pool_export.export.proof import OWN_HEADS, Recipe, prove, prove_export, recipe
 from pool_export.models_zoo.card import ModelCard
 from pool_export.models_zoo.catalog import card, cards
 from pool_export.poolers.errors import ConfigError
@@ -53,10 +55,25 @@ def test_a_wrong_claim_is_named(wrong: dict[str, Any], problem: str, tmp_path: P
         ("SamLowe/roberta-base-go_emotions", Recipe("roberta", "sequence_3", 28)),
         ("dslim/bert-base-NER", Recipe("bert", "token_5", 9)),
         ("sentence-transformers/sentence-t5-base", Recipe("t5", "base")),
+        ("Qwen/Qwen3-Reranker-0.6B", Recipe("qwen3", "causal_lm", max_length=512)),
     ],
 )
 def test_recipes(name: str, expected: Recipe):
     assert recipe(card(name)) == expected
+
+
+def test_a_head_of_its_own_tensors_is_written_beside_the_backbone(tmp_path: Path):
+    said = dataclasses.replace(card("Qwen/Qwen2.5-Math-PRM-7B"), export="native", export_reason="")
+    assert recipe(said) == Recipe("qwen2", "base", 2, "Qwen2ForProcessRewardModel")
+    (proof,) = prove([said], tmp_path)
+    assert proof.problems == ()
+    assert proof.group == "qwen2/base Qwen2ForProcessRewardModel reward STEP raw labels"
+    folder = tmp_path / recipe(said).name
+    tensors = load_file(folder / "model.safetensors")
+    assert {name: tuple(tensors[name].shape) for name in OWN_HEADS["Qwen2ForProcessRewardModel"]} == {
+        "score.0.weight": (32, 32), "score.0.bias": (32,), "score.2.weight": (2, 32), "score.2.bias": (2,),
+    }  # fmt: skip
+    assert json.loads((folder / "config.json").read_text())["architectures"] == ["Qwen2ForProcessRewardModel"]
 
 
 def test_an_architecture_without_a_recipe_is_an_error():
