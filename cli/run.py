@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..models_zoo.templates import find_template
 from ..runtime.config import RuntimeConfig
-from ..runtime.options import option_fields
+from ..runtime.options import from_env, option_fields
 from .io import check_output, print_records, read_pairs, read_texts, write_output
 from .options import debug_option, declared, given
-from .output import note, print_table
+from .output import StepReporter, note, print_table
+from .token_rows import token_records, token_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,13 +56,19 @@ class RunArguments:
         return read_texts(self.texts, self.source)
 
     def open(self) -> LLM:
-        """Open the model, saying so when that means exporting it."""
+        """Open the model; a checkpoint is exported first, with its steps on stderr."""
+        from ..runtime.autoexport import bundle_for
         from ..runtime.bundle import is_bundle
         from ..runtime.llm import LLM
 
-        if not is_bundle(self.model):
-            note(f"{self.model} is not a bundle: taking its export from the cache, or making it …")
-        return LLM(self.model, **given(self.runtime))
+        if is_bundle(self.model):
+            return LLM(self.model, **given(self.runtime))
+        note(f"{self.model} is not a bundle: taking its export from the cache, or making it …")
+        from_env(RuntimeConfig, **given(self.runtime))  # a wrong option is better known before an export
+        # Libraries print while they export; stdout is for the results alone.
+        with contextlib.redirect_stdout(sys.stderr):
+            folder = bundle_for(self.model, reporter=StepReporter())
+        return LLM(folder, **given(self.runtime))
 
     def call(self, dimensions: int | None = None) -> dict[str, Any]:
         """Keyword arguments of the ``LLM`` method."""
@@ -110,8 +119,10 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("model")
 @click.argument("texts", nargs=-1)
 @click.option("--dimensions", type=int, help="Shorten the vectors (Matryoshka models).")
+@click.option("--prompt-name", metavar="NAME", help="Which of the model's prompts goes before every text.")
+@click.option("--prompt", metavar="TEXT", help="Text that goes before every text instead; '' for none.")
 @_run_options
-def embed_command(arguments: RunArguments, dimensions: int | None) -> None:
+def embed_command(arguments: RunArguments, dimensions: int | None, prompt_name: str | None, prompt: str | None) -> None:
     """Embed TEXTS with MODEL (a bundle; a checkpoint is exported into the cache first).
 
     \b
@@ -120,7 +131,8 @@ def embed_command(arguments: RunArguments, dimensions: int | None) -> None:
       pool-export embed ./bundle --input corpus.txt --output vectors.npy
     """
     prompts = arguments.prompts()
-    results = arguments.open().embed(prompts, **arguments.call(dimensions))
+    call = arguments.call(dimensions)
+    results = arguments.open().embed(prompts, prompt_name=prompt_name, prompt=prompt, **call)
     arrays = [item.outputs.data for item in results]
     records: list[Record] = [{"index": i, "embedding": item.outputs.embedding} for i, item in enumerate(results)]
     rows = [(_short(text), _numbers(array)) for text, array in zip(prompts, arrays, strict=True)]
@@ -141,6 +153,13 @@ def classify_command(arguments: RunArguments) -> None:
     """
     prompts = arguments.prompts()
     llm = arguments.open()
+    if "token_classify" in llm.spec.tasks and llm.spec.convert == "classify":
+        columns = ("text", "token", "label", "logit" if arguments.raw else "probability")
+        tagged = llm.encode(prompts, pooling_task="token_classify", **arguments.call())
+        arguments.emit(
+            token_records(llm, tagged), [item.outputs.data for item in tagged], columns, token_rows(llm, tagged)
+        )
+        return
     results = llm.classify(prompts, **arguments.call())
     arrays = [item.outputs.data for item in results]
     labels = [llm.spec.labels[int(array.argmax())] for array in arrays]
@@ -155,11 +174,15 @@ def classify_command(arguments: RunArguments) -> None:
 @click.command("score")
 @click.argument("model")
 @click.argument("texts", nargs=-1, metavar="[QUERY DOCUMENT...]")
+@click.option("--instruction", metavar="TEXT", help="What the score template tells the model to judge by.")
+@click.option("--chat-template", metavar="NAME|FILE", help="Score template (jinja) instead of the bundle's.")
+@click.option("--query-prompt-name", metavar="NAME", help="Embedding models: the prompt of the queries.")
+@click.option("--document-prompt-name", metavar="NAME", help="Embedding models: the prompt of the documents.")
 @_run_options
-def score_command(arguments: RunArguments) -> None:
+def score_command(arguments: RunArguments, chat_template: str | None, **pairing: Any) -> None:
     """Score QUERY against every DOCUMENT, or the pairs of a .jsonl file, with MODEL.
 
-    A cross-encoder reads each pair; an embedding model answers the cosine similarity.
+    A cross-encoder reads each pair; an embedding model answers its similarity (mostly the cosine).
     A QUERY alone takes its documents from --input; without one, --input holds the pairs.
 
     \b
@@ -169,8 +192,9 @@ def score_command(arguments: RunArguments) -> None:
       pool-export score ./bundle --input pairs.jsonl --output scores.npy
     """
     check_output(arguments.output)
+    template = find_template(chat_template) if chat_template is not None else None
     queries, documents = _pairs(arguments)
-    results = arguments.open().score(queries, documents, **arguments.call())
+    results = arguments.open().score(queries, documents, chat_template=template, **pairing, **arguments.call())
     scores = [item.outputs.score for item in results]
     records: list[Record] = [{"index": i, "score": score} for i, score in enumerate(scores)]
     rows = [(f"{score:.4f}", _short(text, _SHOWN_DOCUMENT)) for score, text in zip(scores, documents, strict=True)]

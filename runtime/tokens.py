@@ -109,6 +109,10 @@ class TextTokenizer:
             return len(prompt.token_ids)
         return len(_encode(self._tokenizer, [_text(prompt)], True)[0].ids)
 
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """The vocabulary's entry of each id; ``<id>`` where it has none."""
+        return [self._tokenizer.id_to_token(number) or f"<{number}>" for number in ids]
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where in a text its tokens lie, as character offsets; no special tokens.
 
