@@ -68,6 +68,14 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
     rows.append(("longest input", f"{policy.max_length} tokens", ""))
     if policy.prompts:
         rows.append(("prompts", ", ".join(policy.prompts), ""))
+    if policy.default_prompt_name is not None:
+        rows.append(("default prompt", policy.default_prompt_name, ""))
+    if not spec.include_prompt:
+        rows.append(("prompt tokens", "not pooled", ""))
+    if policy.score_template is not None:
+        rows.append(("score template", f"{len(policy.score_template)} characters of jinja", ""))
+    if manifest.similarity != "cosine":
+        rows.append(("similarity", manifest.similarity, ""))
     return rows
 
 

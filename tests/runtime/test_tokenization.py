@@ -42,7 +42,10 @@ def test_what_can_be_honoured_is_read(kwargs: dict[str, Any] | None, read: Token
         ({"padding": True}, "padding and pad_prompt_tokens are not supported"),
         ({"pad_prompt_tokens": 8}, "padding and pad_prompt_tokens are not supported"),
         ({"max_length": 8}, "max_length needs truncation=True; to refuse longer texts, open"),
-        ({"truncation": "only_first"}, "truncation must be true, false, 'longest_first' or 'do_not_truncate', got 'onl"),
+        (
+            {"truncation": "only_first"},
+            "truncation must be true, false, 'longest_first' or 'do_not_truncate', got 'onl",
+        ),
         ({"truncation": True, "truncate_prompt_tokens": 3}, "say the same thing; keep one of them"),
         ({"truncation_side": "middle"}, "truncation_side must be one of left, right, got 'middle'"),
         ({"do_lower_case": "yes"}, "do_lower_case must be true or false, got 'yes'"),
