@@ -66,6 +66,13 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
         if value is not None:
             rows.append((name, value, origin.get(name, "")))
     rows.append(("longest input", f"{policy.max_length} tokens", ""))
+    return rows + _request_rows(manifest)
+
+
+def _request_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
+    """What concerns prompts and pairs, where it is not as usual."""
+    spec, policy = manifest.pooling, manifest.tokenizer
+    rows: list[tuple[str, object, str]] = []
     if policy.prompts:
         rows.append(("prompts", ", ".join(policy.prompts), ""))
     if policy.default_prompt_name is not None:
