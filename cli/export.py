@@ -14,7 +14,7 @@ from ..export.request import ExportRequest
 from ..poolers.errors import ConfigError
 from ..runtime.errors import MissingExtraError
 from .options import debug_option, declared, given, json_option
-from .output import StepReporter, print_json, print_table
+from .output import StepReporter, note, print_json, print_table
 
 if TYPE_CHECKING:
     from ..export.pipeline import ExportResult
@@ -45,6 +45,8 @@ def export_command(model: str, output: Path | None, as_json: bool, **options: An
     started = time.monotonic()
     result = run_export(request)
     seconds = time.monotonic() - started
+    for words in result.notes:
+        note(f"Note: {words}")
     if as_json:
         print_json(summary(result, seconds))
     else:

@@ -74,12 +74,30 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
         rows.append(("padding", f"every text to {policy.max_length} tokens, attended to", ""))
     if manifest.image is not None:
         rows.append(("images", f"{manifest.image.policy.width} × {manifest.image.policy.height} pixels", ""))
+    return rows + _request_rows(manifest) + _card_rows(manifest)
+
+
+def _card_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
+    if manifest.card is None:
+        return []
+    return [("card", manifest.card.id, ""), *(("hazard", hazard, "card") for hazard in manifest.card.hazards)]
+
+
+def _request_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
+    """What concerns prompts and pairs, where it is not as usual."""
+    spec, policy = manifest.pooling, manifest.tokenizer
+    rows: list[tuple[str, object, str]] = []
     if policy.prompts:
         filled = manifest.card is not None and "prompts" in manifest.card.filled
         rows.append(("prompts", ", ".join(policy.prompts), "card" if filled else ""))
-    if manifest.card is not None:
-        rows.append(("card", manifest.card.id, ""))
-        rows += [("hazard", hazard, "card") for hazard in manifest.card.hazards]
+    if policy.default_prompt_name is not None:
+        rows.append(("default prompt", policy.default_prompt_name, ""))
+    if not spec.include_prompt:
+        rows.append(("prompt tokens", "not pooled", ""))
+    if policy.score_template is not None:
+        rows.append(("score template", f"{len(policy.score_template)} characters of jinja", ""))
+    if manifest.similarity != "cosine":
+        rows.append(("similarity", manifest.similarity, ""))
     return rows
 
 

@@ -19,7 +19,6 @@ from .engine import Engine
 from .errors import InputError
 from .options import from_env
 from .outputs import (
-    AllEmbeddingsRequestOutput,
     ClassificationOutput,
     ClassificationRequestOutput,
     EmbeddingOutput,
@@ -27,18 +26,16 @@ from .outputs import (
     PoolingOutput,
     PoolingRequestOutput,
     ScoringRequestOutput,
-    SparseEmbeddingRequestOutput,
 )
 from .pairs import PairOptions
 from .params import PoolingParams
-from .prompting import with_prompt
-from .prompts import Prompt, parse_prompts
+from .prompts import parse_prompts
 from .requests import CallOptions, Params, Rows, UseTqdm, run
 from .scoring import score
-from .vectors import embed_all, embed_sparse, named
+from .vector_methods import VectorMethods
 
 
-class LLM:
+class LLM(VectorMethods):
     """A pooling model, opened from a bundle (or from a checkpoint, exported once into a cache).
 
     Attributes:
@@ -145,53 +142,6 @@ class LLM:
         return [
             EmbeddingRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=EmbeddingOutput(value))
             for i, (item, value) in enumerate(rows)
-        ]
-
-    def embed_sparse(
-        self,
-        prompts: Any,
-        *,
-        max_active_dims: int | None = None,
-        truncate_prompt_tokens: int | None = None,
-        use_tqdm: UseTqdm = True,
-        pooling_params: Params = None,
-    ) -> list[SparseEmbeddingRequestOutput]:
-        """Embed prompts as weights per vocabulary entry (SPLADE, bge-m3); other arguments as ``embed``.
-
-        Args:
-            prompts: as ``embed``.
-            max_active_dims: keep the largest so many weights of a text.
-            truncate_prompt_tokens: as ``embed``.
-            use_tqdm: as ``embed``.
-            pooling_params: as ``embed``.
-        """
-        options = CallOptions(truncate_prompt_tokens, use_tqdm)
-        rows = embed_sparse(self.engine, parse_prompts(prompts), pooling_params, options, max_active_dims)
-        return [
-            SparseEmbeddingRequestOutput(
-                request_id=str(i), prompt_token_ids=item.ids, outputs=named(self.engine, sparse)
-            )
-            for i, (item, sparse) in enumerate(rows)
-        ]
-
-    def embed_all(
-        self,
-        prompts: Any,
-        *,
-        truncate_prompt_tokens: int | None = None,
-        use_tqdm: UseTqdm = True,
-        pooling_params: Params = None,
-        input_type: InputType | None = None,
-    ) -> list[AllEmbeddingsRequestOutput]:
-        """Every kind of vector the model has for a text (bge-m3: dense, sparse, per token) from one pass of the graph.
-
-        Arguments as ``embed`` and ``encode``.
-        """
-        options = CallOptions(truncate_prompt_tokens, use_tqdm, input_type=input_type)
-        rows = embed_all(self.engine, parse_prompts(prompts), pooling_params, options)
-        return [
-            AllEmbeddingsRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=vectors)
-            for i, (item, vectors) in enumerate(rows)
         ]
 
     def classify(
@@ -311,9 +261,6 @@ class LLM:
             document_prompt_name=document_prompt_name,
         )
         return score(self.engine, data_1, data_2, pooling_params, options, pairing)
-
-    def _with_prompt(self, prompts: Any, prompt: str | None, prompt_name: str | None) -> list[Prompt]:
-        return with_prompt(parse_prompts(prompts), self.engine.tokenizer.policy, self.spec, prompt, prompt_name)
 
 
 def _pooling_outputs(rows: Rows) -> list[PoolingRequestOutput]:

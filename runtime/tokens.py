@@ -125,10 +125,9 @@ class TextTokenizer:
         other = _encode(self._tokenizer, ["a"], True)[0].ids
         return int(empty[0]) if empty and other and empty[0] == other[0] else None
 
-    def token(self, token_id: int) -> str:
-        """The token of an id; ids without one (a padded vocabulary) are shown as ``<id>``."""
-        found: str | None = self._tokenizer.id_to_token(token_id)
-        return f"<{token_id}>" if found is None else found
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """The vocabulary's entry of each id; ``<id>`` where it has none (a padded vocabulary)."""
+        return [self._tokenizer.id_to_token(number) or f"<{number}>" for number in ids]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where in a text its tokens lie, as character offsets; no special tokens.

@@ -38,7 +38,7 @@ def embed_sparse(
 def named(engine: Engine, sparse: Sparse) -> SparseEmbeddingOutput:
     """Give the indices their tokens."""
     spec = engine.bundle.manifest.pooling
-    tokens = tuple(engine.tokenizer.token(int(index)) for index in sparse[0])
+    tokens = tuple(engine.tokenizer.tokens([int(index) for index in sparse[0]]))
     return SparseEmbeddingOutput(*sparse, tokens, (spec.embedding_size or 0) if spec.is_sparse_only else 0)
 
 

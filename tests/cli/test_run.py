@@ -217,10 +217,19 @@ def test_a_reader_that_leaves_ends_it_quietly(classifier: Path) -> None:
 def test_a_checkpoint_is_said_to_be_exported_first(
     tmp_path: Path, classifier: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pool_export.runtime.llm.bundle_for", lambda model, **options: classifier)
+    reporters: list[object] = []
+
+    def exported(model: str, *, reporter: object = None, **options: object) -> Path:
+        if reporter is not None:  # else the bundle is being opened
+            reporters.append(reporter)
+            print("a library's chatter")
+        return classifier
+
+    monkeypatch.setattr("pool_export.runtime.autoexport.bundle_for", exported)
     result = call("classify", tmp_path, TEXTS[0])
     assert result.steps() == [f"{tmp_path} is not a bundle: taking its export from the cache, or making it …"]
     assert result.out == call("classify", classifier, TEXTS[0]).out
+    assert [type(item).__name__ for item in reporters] == ["StepReporter"], "the exporter shows its steps"
 
 
 @pytest.mark.torch
@@ -244,3 +253,71 @@ def test_sparse_vectors_are_asked_of_a_model_that_has_them(minilm_bundle: Path, 
     refused = call("embed", minilm_bundle, "--sparse", TEXTS[0])
     assert refused.code != 0
     assert "has no sparse vectors" in refused.err
+
+
+def test_a_checkpoint_of_a_wrong_option_is_not_exported(tmp_path: Path, call: Call) -> None:
+    assert "threads" in call("embed", tmp_path, "a", "--threads", "-1").err
+
+
+@pytest.mark.torch
+def test_token_classification_is_a_row_a_token(tiny_bundle: Callable[..., Path], call: Call) -> None:
+    bundle = tiny_bundle("bert", "token_5")
+    llm = LLM(bundle)
+    outputs = llm.encode(TEXTS, pooling_task="token_classify", use_tqdm=False)
+    found = records(call("classify", bundle, *TEXTS))
+    for record, item in zip(found, outputs, strict=True):
+        assert record["probs"] == item.outputs.data.tolist()
+        assert record["labels"] == [llm.spec.labels[int(row.argmax())] for row in item.outputs.data]
+        assert record["tokens"][0] == "[CLS]"
+        assert record["tokens"][-1] == "[SEP]"
+        assert len(record["tokens"]) == len(item.prompt_token_ids)
+    head, _, *rows = call("classify", bundle, TEXTS[0], tty=True).out.rstrip().splitlines()
+    assert head.split() == ["text", "token", "label", "probability"]
+    first = found[0]
+    assert rows[0].split() == ["0", "[CLS]", first["labels"][0], f"{max(first['probs'][0]):.4f}"]
+    assert len(rows) == len(first["tokens"])
+
+
+def test_prompts_and_sizes_on_the_command_line(minilm_bundle: Path, call: Call, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(minilm_bundle, tmp_path / "bundle"))
+    edit_manifest(
+        bundle,
+        tokenizer={"prompts": {"q": "query: "}},
+        pooling={"is_matryoshka": True, "matryoshka_dimensions": [64, 128]},
+    )
+    plain = records(call("embed", minilm_bundle, "query: cats", "title: cats"))
+    assert records(call("embed", bundle, "cats", "--prompt-name", "q"))[0]["embedding"] == pytest.approx(
+        plain[0]["embedding"], abs=1e-6
+    )
+    assert records(call("embed", bundle, "cats", "--prompt", "title: "))[0]["embedding"] == pytest.approx(
+        plain[1]["embedding"], abs=1e-6
+    )
+    assert len(records(call("embed", bundle, "cats", "--dimensions", "64"))[0]["embedding"]) == 64
+    assert (
+        call("embed", bundle, "cats", "--dimensions", "65")
+        .error()
+        .endswith(
+            "only supports [64, 128] matryoshka dimensions, use other output dimensions will lead to poor results."
+        )
+    )
+    assert "prompt_name 'p' is not one of ['q']" in call("embed", bundle, "cats", "--prompt-name", "p").error()
+    one = records(call("score", bundle, "cats", "dogs", "--query-prompt-name", "q"))[0]["score"]
+    other = records(call("score", bundle, "cats", "dogs", "--document-prompt-name", "q"))[0]["score"]
+    assert one == pytest.approx(records(call("score", minilm_bundle, "query: cats", "dogs"))[0]["score"], abs=1e-6)
+    assert other == pytest.approx(records(call("score", minilm_bundle, "cats", "query: dogs"))[0]["score"], abs=1e-6)
+
+
+def test_a_score_template_on_the_command_line(scorer: Path, call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jinja"
+    path.write_text("{{ instruction }} {{ messages[0].content }} then {{ messages[1].content }}")
+    asked = ("score", scorer, "cats", "dogs", "--chat-template", path)
+    (wanted,) = LLM(scorer).classify("Compare: cats then dogs")
+    found = records(call(*asked, "--instruction", "Compare:"))[0]["score"]
+    assert found == pytest.approx(wanted.outputs.probs[0], abs=1e-6)
+    assert "this model has no score template" in call("score", scorer, "a", "b", "--instruction", "x").error()
+    assert "reads no 'instruction'" in call(
+        "score", scorer, "a", "b", "--chat-template", "nemotron_rerank", "--instruction", "x"
+    ).error()  # fmt: skip
+    path.write_text("{% if")
+    assert "not valid jinja" in call(*asked).error()
+    assert "nor is there such a file" in call(*asked[:-1], tmp_path / "none.jinja").error()

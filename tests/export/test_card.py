@@ -83,3 +83,18 @@ def test_the_card_is_utf8(tiny_bundle: Any, tmp_path: Path):
     spec = dataclasses.replace(manifest.pooling, labels=("föhn", "雨"))
     write_card(tmp_path, dataclasses.replace(manifest, pooling=spec))
     assert "| labels | föhn, 雨 |" in (tmp_path / "README.md").read_bytes().decode("utf-8")
+
+
+def test_prompts_similarity_and_template_are_stated(tiny_bundle: Any):
+    manifest = _manifest(tiny_bundle)
+    assert "| similarity | cosine |" in render_card(manifest)
+    assert "| prompts |" not in render_card(manifest)
+    policy = dataclasses.replace(manifest.tokenizer, prompts={"q": "query: ", "d": ""}, default_prompt_name="q",
+                                 score_template="{{ messages }}")  # fmt: skip
+    spec = dataclasses.replace(manifest.pooling, include_prompt=False)
+    changed = dataclasses.replace(manifest, similarity="manhattan", tokenizer=policy, pooling=spec)
+    card = render_card(changed)
+    assert "| prompts | q, d (default: q) |" in card
+    assert "| similarity | manhattan (negated distance) |" in card
+    assert "| score template | in `pool_export.json`" in card
+    assert "`pooling_mask` is `attention_mask` with 0 on the tokens of a prompt" in card

@@ -179,7 +179,7 @@ def test_special_tokens_can_be_left_out(fake_llm):
 
 def test_an_unknown_tokenization_key_is_refused():
     with pytest.raises(InputError, match=r"tokenization_kwargs \['stride'\] are not supported; "):
-        CallOptions(tokenization_kwargs={"padding": "max_length", "add_special_tokens": True})
+        CallOptions(tokenization_kwargs={"stride": "max_length", "add_special_tokens": True})
 
 
 def test_a_lora_adapter_is_refused_with_the_remedy():
