@@ -76,7 +76,7 @@ def _late_interaction() -> Iterator[Case]:
     tokens = {"pooler_config": {"pooling_type": "ALL"}}
     for family in ("bert", "modernbert", "qwen3"):
         yield Case(name=f"maxsim-{family}", family=family, **tokens, **asked)
-    stated = {"config.json": {"architectures": ["HF_ColBERT"], "dim": 48}, "artifact.metadata": {"dim": 48}}
+    stated = {"config.json": {"architectures": ["HF_ColBERT"]}, "artifact.metadata": {"dim": 48}}
     weights = {"prefix": "bert.", "tensors": {"linear.weight": (48, 128)}}
     yield Case(name="maxsim-HF_ColBERT", family="bert", files=stated, **weights, **asked)
 
