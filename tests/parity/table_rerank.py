@@ -89,7 +89,11 @@ def _sparse() -> Iterator[Case]:
             "cls.predictions.decoder.bias": "cls.predictions.bias",
         },
     }
-    yield Case(name="splade-bert", family="bert", head="masked_lm", answered=named("embed", "plain", "ids"), **splade)
+    splade |= {"family": "bert", "head": "masked_lm", "answered": named("embed", "plain", "ids")}
+    # Real checkpoints do not name their markers in config.json.
+    unnamed = {"config.json": {"cls_token_id": None, "sep_token_id": None}}
+    yield Case(name="splade-bert", files=unnamed, **splade)
+    yield Case(name="splade-bert-markers", **splade)
     heads = {"linears": {"sparse_linear.pt": (1, 128), "colbert_linear.pt": (128, 128)}}
     bge: dict[str, Any] = {"family": "xlm-roberta", "hf_overrides": {"architectures": ["BgeM3EmbeddingModel"]}, **heads}
     for task in ("embed", "token_embed"):
