@@ -80,7 +80,7 @@ gpu-check: $(STAMP) ## tests that need an NVIDIA GPU
 
 parity: $(STAMP) $(PARITY_ENV)/.installed ## exported tiny models against vLLM on a CPU, request by request; writes docs/parity.md
 	rm -rf build/parity/results
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) -m "parity and not gpu" $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests/parity -n $(JOBS) --dist worksteal -m "parity and not gpu" $(ARGS)
 	$(if $(ARGS),,$(RUN) -m pytest tests/parity/test_page.py --update-parity -q)
 
 # vLLM's requirements name torchvision, torchaudio and torchcodec, which have no build for its CPU torch and cannot be

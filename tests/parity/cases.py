@@ -20,9 +20,12 @@ class Case:
 
     Attributes:
         name: unique; the name of the test, of its figures, and what `known_differences.toml` refers to.
-        family, head, config: the checkpoint (`write_tiny`); unknown keys land in `config.json`.
+        family, head, config: the checkpoint (`write_tiny`); unknown keys land in `config.json`,
+            and `None` leaves out one that checkpoints on the Hub have.
         modules: sentence-transformers' files (`write_modules`); `None` for a plain checkpoint.
         files: JSON files to merge keys into, by name.
+        prefix: goes before the name of every weight, where `*Model` was saved as a part of something.
+        copies: weights saved a second time under another name, as tied ones are in older checkpoints.
         tensors: further weights in `model.safetensors`, by name and shape.
         linears: files of one `nn.Linear` each (bge-m3 keeps its heads so), by name and (out, in).
         convert, pooler_config, hf_overrides: as given to both sides.
@@ -37,6 +40,8 @@ class Case:
     config: Mapping[str, Any] = field(default_factory=dict)
     modules: Mapping[str, Any] | None = None
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    prefix: str = ""
+    copies: Mapping[str, str] = field(default_factory=dict)
     tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     linears: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     convert: str = "auto"
@@ -55,6 +60,7 @@ class Case:
 
         hidden = 64 if self.family in _WIDE_HEADS else 128
         config = {**_AS_ON_THE_HUB.get(self.family, {}), **self.config}
+        config = {key: value for key, value in config.items() if value is not None}
         # Tracing takes most of the time: two layers only where layers alternate.
         layers = max(1, len(ARCHITECTURES[self.family].layer_types))
         write_tiny(folder, self.family, self.head, hidden_size=hidden, layers=layers, **config)
@@ -69,7 +75,7 @@ class Case:
         return folder
 
     def _write_heads(self, folder: Path) -> None:
-        """Add the weights of heads that no class of transformers has."""
+        """Arrange the weights as their authors did, and add heads that no class of transformers has."""
         import torch
         from safetensors.torch import load_file, save_file
 
@@ -77,16 +83,19 @@ class Case:
             generator = torch.Generator().manual_seed(sum(shape))
             return torch.randn(shape, generator=generator) / shape[-1] ** 0.5
 
-        if self.tensors:
-            weights = folder / "model.safetensors"
-            added = {name: drawn(shape) for name, shape in self.tensors.items()}
-            save_file({**load_file(weights), **added}, weights, metadata={"format": "pt"})
+        file = folder / "model.safetensors"
+        weights = {self.prefix + name: value for name, value in load_file(file).items()}
+        weights |= {name: weights[source].clone() for name, source in self.copies.items()}
+        weights |= {name: drawn(shape) for name, shape in self.tensors.items()}
+        if self.prefix or self.copies or self.tensors:
+            save_file(weights, file, metadata={"format": "pt"})
         for name, shape in self.linears.items():
             torch.save({"weight": drawn(shape), "bias": drawn(shape[:1])}, folder / name)
 
     def checkpoint_key(self) -> str:
         """What the checkpoint is made of: rows with the same key share one folder."""
-        parts = [self.family, self.head, self.config, self.modules, self.files, self.tensors, self.linears]
+        parts = [self.family, self.head, self.config, self.modules, self.files, self.prefix, self.copies]
+        parts += [self.tensors, self.linears]
         return json.dumps(parts, sort_keys=True, default=dict)
 
     def our_options(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 Answers = dict[str, list[tuple[list[int], np.ndarray]]]
 
 START_SECONDS, CASE_SECONDS = 180, 180
+WORKER = Path(__file__).with_name("worker.py")
 
 # A tiny engine in this one process, without the network, that leaves its caches where it is told.
 _SURROUNDINGS = {
@@ -44,7 +45,7 @@ class Peer:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self._log = (folder / "worker.log").open("w", encoding="utf-8")
         self._process = subprocess.Popen(
-            [str(python), "-P", str(Path(__file__).with_name("worker.py"))],  # -P: its neighbours are no modules
+            [str(python), "-P", str(WORKER)],  # -P: the worker's neighbours are no modules of its own
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
             env={**inherited, **_SURROUNDINGS, **{name: str(path) for name, path in places.items()}},
             cwd=folder, start_new_session=True,

@@ -43,9 +43,7 @@ def _calls(method: str, **fixed: Any) -> dict[str, dict[str, Any]]:
         "no_specials": call(tokenization_kwargs={"add_special_tokens": False}),
         "cut_7": call(tokenization_kwargs={"truncate_prompt_tokens": 7}),
         "cut_limit": call([LONG, *TEXTS[:3]], tokenization_kwargs={"truncate_prompt_tokens": -1}),
-        "hard": call(
-            [text for text in hard_texts() if text.strip()], tokenization_kwargs={"truncate_prompt_tokens": -1}
-        ),
+        "hard": call(_HARD, tokenization_kwargs={"truncate_prompt_tokens": -1}),
         "markers": call(_MARKERS),
         "random_ids": call(_RANDOM_IDS),
         "random_texts": call(_RANDOM_TEXTS, tokenization_kwargs={"truncate_prompt_tokens": -1}),

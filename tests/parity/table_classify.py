@@ -8,7 +8,7 @@ from typing import Any
 from .cases import Case
 from .questions import CLASSIFY, RERANK, TOKEN_CLASSIFY, named
 
-FAMILIES = ("bert", "roberta", "xlm-roberta", "modernbert", "qwen2", "qwen3", "llama", "gemma3_text", "gpt2")
+FAMILIES = ("bert", "roberta", "xlm-roberta", "modernbert", "qwen2", "qwen3", "llama", "gpt2")
 TOKEN_FAMILIES = ("bert", "roberta", "xlm-roberta", "modernbert", "qwen3")
 BRIEF: dict[str, tuple[str, ...]] = {"answered": named("classify", "plain", "raw", "ids", "cut_7")}
 PAIRS: dict[str, tuple[str, ...]] = {"answered": (*BRIEF["answered"], *named("score", "1_n", "n_n", "raw", "cut_9"))}
@@ -30,11 +30,14 @@ def _families() -> Iterator[Case]:
     for family in FAMILIES:
         yield Case(name=f"classify-{family}-1", family=family, head="sequence_1", **RERANK)
         yield Case(name=f"classify-{family}-3", family=family, head="sequence_3", **CLASSIFY)
+    unread = named("classify", "plain")
+    yield Case(name="classify-gemma3_text-1", family="gemma3_text", head="sequence_1", answered=unread)
 
 
 def _activations() -> Iterator[Case]:
     for name, config in _ACTIVATIONS.items():
-        yield Case(name=f"classify-bert-1-{name}", family="bert", head="sequence_1", config=config, **PAIRS)
+        if name != "single_label":  # transformers refuses it for one label
+            yield Case(name=f"classify-bert-1-{name}", family="bert", head="sequence_1", config=config, **PAIRS)
     for name in ("regression", "multi_label", "single_label"):
         config = _ACTIVATIONS[name]
         yield Case(name=f"classify-qwen3-3-{name}", family="qwen3", head="sequence_3", config=config, **BRIEF)

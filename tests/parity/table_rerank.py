@@ -76,13 +76,24 @@ def _late_interaction() -> Iterator[Case]:
     tokens = {"pooler_config": {"pooling_type": "ALL"}}
     for family in ("bert", "modernbert", "qwen3"):
         yield Case(name=f"maxsim-{family}", family=family, **tokens, **asked)
-    colbert = {"files": {"config.json": {"architectures": ["HF_ColBERT"]}}, "tensors": {"linear.weight": (48, 128)}}
-    yield Case(name="maxsim-HF_ColBERT", family="bert", **colbert, **asked)
+    stated = {"config.json": {"architectures": ["HF_ColBERT"]}, "artifact.metadata": {"dim": 48}}
+    weights = {"prefix": "bert.", "tensors": {"linear.weight": (48, 128)}}
+    yield Case(name="maxsim-HF_ColBERT", family="bert", files=stated, **weights, **asked)
 
 
 def _sparse() -> Iterator[Case]:
-    splade = {"hf_overrides": {"architectures": ["BertSpladeSparseEmbeddingModel"]}, "convert": "embed"}
-    yield Case(name="splade-bert", family="bert", head="masked_lm", answered=named("embed", "plain", "ids"), **splade)
+    splade: dict[str, Any] = {
+        "hf_overrides": {"architectures": ["BertSpladeSparseEmbeddingModel"]},
+        "copies": {
+            "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+        },
+    }
+    splade |= {"family": "bert", "head": "masked_lm", "answered": named("embed", "plain", "ids")}
+    # Real checkpoints do not name their markers in config.json.
+    unnamed = {"config.json": {"cls_token_id": None, "sep_token_id": None}}
+    yield Case(name="splade-bert", files=unnamed, **splade)
+    yield Case(name="splade-bert-markers", **splade)
     heads = {"linears": {"sparse_linear.pt": (1, 128), "colbert_linear.pt": (128, 128)}}
     bge: dict[str, Any] = {"family": "xlm-roberta", "hf_overrides": {"architectures": ["BgeM3EmbeddingModel"]}, **heads}
     for task in ("embed", "token_embed"):
@@ -105,11 +116,13 @@ def _both_ways() -> Iterator[Case]:
 
 
 def _rewards() -> Iterator[Case]:
-    asked = {"task": "token_classify", "answered": named("reward", "plain", "ids")}
+    asked: dict[str, Any] = {"task": "token_classify", "answered": named("reward", "plain", "ids")}
     for name, labels in (("Qwen2ForRewardModel", 1), ("Qwen2ForProcessRewardModel", 2)):
         shapes = {"score.0.weight": (128, 128), "score.0.bias": (128,)}
         shapes |= {"score.2.weight": (labels, 128), "score.2.bias": (labels,)}
         made = {"files": {"config.json": {"architectures": [name], "num_labels": labels}}, "tensors": shapes}
+        # As a language model without a matrix of its own for the output: the names begin with `model.`.
+        made |= {"head": "causal_lm", "config": {"tie_word_embeddings": True}}
         step = {"pooler_config": {"step_tag_id": 12}} if labels == 2 else {}
         yield Case(name=f"reward-{name}", family="qwen2", **made, **step, **asked)
 

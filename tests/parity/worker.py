@@ -97,6 +97,7 @@ def _in_child(case: dict[str, Any], reply_to: Path) -> dict[str, Any]:
     if not reply_to.exists():
         return {"died": f"the engine's process ended with status {status}"}
     reply: dict[str, Any] = json.loads(reply_to.read_text("utf-8"))
+    reply_to.unlink()
     return reply
 
 
