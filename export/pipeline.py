@@ -36,7 +36,7 @@ from .source import Source, open_source
 from .tokenizer_check import check_tokenizer
 from .trace import annotate, trace
 from .verify import require_parity, verify
-from .vision import add_image_tower, check_texts, family_of, text_tower
+from .vision import add_image_tower, check_towers, family_of, text_tower
 from .vision_check import reference_for, verify_images
 from .write import check_target, staged, write_graph
 
@@ -105,7 +105,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
         model = load_model(source, request, spec)
-    check_texts(source, tokenizer, model, limit)
+    check_towers(source, tokenizer, model, limit)
     with show.step("Tracing the graph"):
         program = trace(adapt(source, model, spec), max_length=limit, opset=request.opset)
     policy = _tokenizer_policy(source, tokenizer, model, limit)
