@@ -34,7 +34,7 @@ from .source import Source, open_source
 from .tokenizer_check import check_tokenizer
 from .trace import annotate, trace
 from .verify import require_parity, verify
-from .vision import add_image_tower, check_texts
+from .vision import add_image_tower, check_towers
 from .vision_check import reference_for, verify_images
 from .write import check_target, staged, write_graph
 
@@ -77,7 +77,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
         tokenizer = load_tokenizer(source, request)
         spec = with_row_ids(with_token_ids(spec, tokenizer.get_vocab(), _special_ids(tokenizer)), tokenizer)
         model = load_model(source, request, spec)
-    check_texts(source, tokenizer, model, limit)
+    check_towers(source, tokenizer, model, limit)
     with show.step("Tracing the graph"):
         program = trace(adapt(source, model, spec), max_length=limit, opset=request.opset)
     policy = tokenizer_policy(source, tokenizer, model, limit, template)

@@ -69,11 +69,13 @@ def text_tower(source: Source, model: PreTrainedModel) -> PreTrainedModel:
     return model if family_of(source) is None else cast(PreTrainedModel, model.text_model)
 
 
-def check_texts(source: Source, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, limit: int) -> None:
-    """Refuse a tokenizer, or a length limit, under which the text tower would pool another token than in training.
+def check_towers(source: Source, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, limit: int) -> None:
+    """Refuse, before anything is traced, what would make other texts or images of the inputs than in training.
 
     Raises:
-        ExportError: the tokenizer ends texts with another token than the tower pools, or SigLIP's length was lowered.
+        ExportError: the tokenizer ends texts with another token than the tower pools, SigLIP's length was lowered, or
+            the image processor cannot be described.
+        SourceError: no image processor.
     """
     family = family_of(source)
     if family is None:
@@ -90,6 +92,7 @@ def check_texts(source: Source, tokenizer: PreTrainedTokenizerBase, model: PreTr
             f"{family.name} pads every text to {config.max_position_embeddings} tokens, the limit is {limit}; a longer "
             "or shorter text would be another input than it was trained on"
         )
+    image_policy(load_processor(source.model_folder), cast(Any, model).vision_model.config)
 
 
 def add_image_tower(

@@ -93,6 +93,15 @@ TOKENIZERS: dict[str, TokenizerKind] = {
         single="<s> $A </s>",
         pair="<s> $A </s> </s> $B </s>",
     ),
+    # The end token has the highest id, which older configs rely on, and pads.
+    "clip": TokenizerKind(
+        build=tiny_vocab.clip_bpe,
+        roles=_roles(bos="<|startoftext|>", eos="<|endoftext|>", unk="<|endoftext|>", pad="<|endoftext|>"),
+        after=("<|startoftext|>", "<|endoftext|>"),
+        single="<|startoftext|> $A <|endoftext|>",
+        pair="<|startoftext|> $A <|endoftext|> <|endoftext|> $B <|endoftext|>",
+        tokenizer_class="CLIPTokenizer",
+    ),
     # Special ids at the end of the vocabulary: a pad id of 0 would be an ordinary byte.
     "modernbert": TokenizerKind(
         build=tiny_vocab.normalized_byte_bpe,

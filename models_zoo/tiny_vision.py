@@ -15,17 +15,13 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from ..poolers.errors import ConfigError, closest
 from .texts import tokenizer_texts
 from .tiny import _quiet
-from .tiny_tokenizers import special_ids, write_tokenizer
+from .tiny_tokenizers import build_tokenizer, special_ids, write_tokenizer
 from .tiny_weights import randomize
 
-_CLIP_SPLIT = (
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # CLIPTokenizer's
-)
 _OPENAI_MEAN, _OPENAI_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 
 
@@ -132,54 +128,18 @@ def write_tiny_vision(folder: str | Path, family: str, *, seed: int = 0, legacy_
 
 def _write_tokenizer(folder: Path, kind: str) -> tuple[int, dict[str, int]]:
     """Write tokenizer files; return the vocabulary's size and the special ids by role."""
+    if kind == "siglip":
+        return _write_sentencepiece(folder)
+    name, length = ("clip", 77) if kind == "clip" else ("gemma", 64)
+    write_tokenizer(folder, name, max_length=length)
     if kind == "siglip2":
-        write_tokenizer(folder, "gemma", max_length=64)
         _edit_config(folder, model_input_names=["input_ids"])
-        ids = special_ids("gemma")
-        return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size(), ids
-    return _write_sentencepiece(folder) if kind == "siglip" else _write_clip(folder)
+    return build_tokenizer(name).get_vocab_size(), special_ids(name)
 
 
 def _edit_config(folder: Path, **changes: Any) -> None:
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}, indent=2) + "\n", "utf-8")
-
-
-def _write_clip(folder: Path) -> tuple[int, dict[str, int]]:
-    """CLIP's own: lower-cased byte-level BPE with an end-of-word mark; the end token has the highest id and pads."""
-    start, end = "<|startoftext|>", "<|endoftext|>"
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>", continuing_subword_prefix=""))
-    split = pre_tokenizers.Split(Regex(_CLIP_SPLIT), behavior="removed", invert=True)
-    normalizer = [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learner.normalizer = normalizers.Sequence(normalizer)
-    learner.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    trainer = trainers.BpeTrainer(
-        vocab_size=900, min_frequency=2, show_progress=False, initial_alphabet=alphabet, end_of_word_suffix="</w>"
-    )
-    learner.train_from_iterator(tokenizer_texts(), trainer)
-    learnt = json.loads(learner.to_str())["model"]
-    # OpenAI numbers the bytes first, then the bytes that end a word, then the merges.
-    pieces = [*alphabet, *(letter + "</w>" for letter in alphabet), *("".join(pair) for pair in learnt["merges"])]
-    vocab = {piece: index for index, piece in enumerate(dict.fromkeys([*pieces, start, end]))}
-    merges = [(left, right) for left, right in learnt["merges"]]
-    tokenizer = Tokenizer(
-        models.BPE(
-            vocab, merges, unk_token=end, continuing_subword_prefix="", end_of_word_suffix="</w>", fuse_unk=False
-        )
-    )
-    tokenizer.normalizer, tokenizer.pre_tokenizer = learner.normalizer, learner.pre_tokenizer
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([start, end])
-    tokenizer.post_processor = processors.RobertaProcessing(
-        (end, vocab[end]), (start, vocab[start]), trim_offsets=False, add_prefix_space=False
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    roles = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": end}
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, **roles}
-    for name, content in (("tokenizer_config.json", config), ("special_tokens_map.json", roles)):
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    return len(vocab), {"bos": vocab[start], "eos": vocab[end], "pad": vocab[end]}
 
 
 def _write_sentencepiece(folder: Path) -> tuple[int, dict[str, int]]:

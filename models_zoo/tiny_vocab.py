@@ -20,8 +20,12 @@ _QWEN_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
+# CLIP's, which its class puts back as well.
+_CLIP_SPLIT = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_WORD_END = "</w>"
 # Few enough that ordinary English words split into several pieces.
 _BYTE_PIECES = 256 + 380
+_CLIP_PIECES = 256 + 220  # each of them twice: inside a word, and at its end
 _LETTER_PIECES = 720
 _WORD_PIECES = 520
 _SPACE = "▁"
@@ -114,6 +118,28 @@ def _byte_bpe(
     if normalizer is not None:
         tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def clip_bpe(before: Sequence[str], after: Sequence[str], unk: str | None) -> Tokenizer:
+    """Build a lower-casing byte-level BPE tokenizer that marks the end of a word, CLIP's kind."""
+    split = pre_tokenizers.Split(Regex(_CLIP_SPLIT), behavior="removed", invert=True)
+    pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learnt = _learn(pre_tokenizer, size=_CLIP_PIECES, normalizer=normalizer, alphabet=alphabet)
+    # Learnt without the mark (the trainer numbers marked letters by hash order), then merged inside words and at their
+    # ends alike.
+    merges = [(left, right + end) for left, right in learnt.merges for end in ("", _WORD_END)]
+    pieces = [*alphabet, *(letter + _WORD_END for letter in alphabet), *(left + right for left, right in merges)]
+    model = models.BPE(
+        _number(before, pieces, after), merges, unk_token=unk, end_of_word_suffix=_WORD_END, fuse_unk=False
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 

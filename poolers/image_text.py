@@ -95,7 +95,9 @@ def resolve_image_text(
     else:
         switch = True if stated is None else stated
         sources["use_activation"] = "convert_default" if stated is None else "sentence_transformers"
-    sizes = tuple(files.config.get("matryoshka_dimensions") or ())
+    sizes = files.config.get("matryoshka_dimensions") or ()
+    if not isinstance(sizes, list | tuple) or not all(isinstance(size, int) for size in sizes):
+        raise ConfigError(f"config.json: matryoshka_dimensions must be a list of integers, got {sizes!r}")
     step = HeadStep(kind="dense", path=TEXT_PROJECTION, in_features=hidden, out_features=width, bias=family.bias)
     return PoolingSpec(
         convert="embed",
@@ -106,7 +108,7 @@ def resolve_image_text(
         use_activation=switch,
         embedding_size=width,
         is_matryoshka=bool(sizes) or bool(files.config.get("is_matryoshka")),
-        matryoshka_dimensions=sizes,
+        matryoshka_dimensions=tuple(sizes),
         dimensions=user.dimensions,
         logit_mean=user.logit_mean if user.logit_mean is not None else user.logit_bias,
         logit_sigma=user.logit_sigma,

@@ -26,6 +26,7 @@ Array = np.ndarray
 _RESAMPLE: tuple[str, ...] = get_args(Resample)  # in Pillow's numbering
 # Pillow's own bound. It holds after resizing too: a line of 1 × 100 000 pixels grows to 22 million on its long edge.
 _MAX_PIXELS = 89_478_485
+_CHANNELS = (1, 3, 4)
 
 
 def image_of(prompt: Mapping[str, Any]) -> Any | None:
@@ -148,11 +149,14 @@ def _converted(image: Image, policy: ImagePolicy) -> Image:
 
 
 def _from_array(array: Array, policy: ImagePolicy) -> Image:
-    if array.ndim == 3 and array.shape[0] in (1, 3, 4):  # an ambiguous shape is channels first, as in transformers
+    ends = [array.ndim == 3 and array.shape[axis] in _CHANNELS for axis in (0, -1)]
+    if all(ends):  # transformers warns and takes the first; a wrong guess would be a wrong vector
+        raise InputError(f"shape {array.shape} may have its channels first or last; pass a PIL image instead")
+    if ends[0]:
         array = np.moveaxis(array, 0, -1)
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
+    if array.ndim != 3 or array.shape[-1] not in _CHANNELS:
         raise InputError(f"an image array has 1, 3 or 4 channels, first or last; got shape {array.shape}")
     _check_size((array.shape[1], array.shape[0]), "an image array")
     is_bytes = array.dtype.kind in "uib" and int(array.min()) >= 0 and int(array.max()) <= 255

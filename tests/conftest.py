@@ -22,7 +22,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 _NEEDS_TORCH = re.compile(
     r"""^\s*(?:from|import)\s+(?:
         torch|transformers|sentence_transformers|optimum|safetensors|onnx|onnx_ir|onnxscript
-        |pool_export\.export|pool_export\.models_zoo\.(?:st_files|tiny|tiny_weights)
+        |pool_export\.export|pool_export\.models_zoo\.(?:st_files|tiny|tiny_vision|tiny_weights)
         |pool_export\.poolers\.(?:heads|methods|pooler)
     )\b | ^pytestmark\s*=.*\bmark\.torch\b""",
     re.MULTILINE | re.VERBOSE,
@@ -190,6 +190,25 @@ def tiny_bundle(shared_folder: Path, tiny_folder: Callable[..., Path]) -> Callab
         return _bundle(name, shared_folder, lambda: tiny_folder(family, head, **options), **(export or {}))
 
     return bundle
+
+
+@pytest.fixture(scope="session")
+def vision_folder(shared_folder: Path) -> Callable[..., Path]:
+    """Return `vision_folder(family, **options)`: a tiny checkpoint with two towers, written once a run."""
+
+    def folder(family: str, **options: Any) -> Path:
+        from pool_export.models_zoo.tiny_vision import write_tiny_vision
+
+        target = shared_folder / "checkpoints" / _name(family, "towers", options)
+        return _once(target, lambda: write_tiny_vision(target, family, **options))
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vision_bundle(shared_folder: Path, vision_folder: Callable[..., Path]) -> Callable[[str], Path]:
+    """Return `vision_bundle(family)`: that checkpoint, exported once."""
+    return lambda family: _bundle(f"{family}-towers", shared_folder, lambda: vision_folder(family))
 
 
 def _name(family: str, head: str, options: dict[str, Any]) -> str:

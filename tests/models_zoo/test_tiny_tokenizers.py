@@ -22,6 +22,7 @@ for kind in zoo.TOKENIZERS:
 """
 # Templates written out: kind -> tokens of the pair ("no", "yes"), space marks removed.
 PAIRS = {
+    "clip": "<|startoftext|> no</w> <|endoftext|> <|endoftext|> yes</w> <|endoftext|>",
     "bert": "[CLS] no [SEP] yes [SEP]",
     "distilbert": "[CLS] no [SEP] yes [SEP]",
     "mpnet": "<s> no </s> </s> yes </s>",

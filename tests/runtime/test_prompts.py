@@ -67,9 +67,14 @@ def test_an_empty_list_is_refused(given: Any):
         parse_prompts(given)
 
 
-def test_pictures_are_refused():
-    with pytest.raises(InputError, match="this model takes text only"):
+def test_an_image_is_taken_along_and_a_wrong_one_refused():
+    (prompt,) = parse_prompts({"prompt": "", "multi_modal_data": {"image": "photo.jpg"}})
+    assert (prompt.text, prompt.image) == ("", "photo.jpg")
+    assert parse_prompts({"prompt": "hello", "multi_modal_data": None}) == [TEXT]
+    with pytest.raises(InputError, match="image should be a PIL image"):
         parse_prompts({"prompt": "what is it?", "multi_modal_data": {"image": object()}})
+    with pytest.raises(PromptTypeError, match="must contain `prompt`"):
+        parse_prompts({"text": "x", "multi_modal_data": {"image": "photo.jpg"}})
 
 
 @pytest.mark.parametrize(
