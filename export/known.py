@@ -68,11 +68,22 @@ def with_card(source: Source, request: ExportRequest, card: ModelCard | None) ->
     files = _fill_texts(files, card, filled, notes)
     files = _fill_length(files, card, filled, notes)
     request = _fill_head(files, request, card, filled, notes)
+    request = _fill_template(files, request, card, filled)
     licence = source.licence
     if not licence and card.licence != "unknown":
         licence = filled["licence"] = card.licence
     use = CardUse(id=card.id, filled=filled, notes=tuple(notes), hazards=card.hazards)
     return dataclasses.replace(source, files=files, licence=licence, card=use), request
+
+
+def _fill_template(
+    files: CheckpointFiles, request: ExportRequest, card: ModelCard, filled: dict[str, Any]
+) -> ExportRequest:
+    """The score template, where the head is the one it was written for."""
+    if card.score_template is None or request.score_template or files.architecture != card.exported_architecture:
+        return request
+    filled["score_template"] = card.score_template
+    return dataclasses.replace(request, score_template=card.score_template)
 
 
 def mark_sources(spec: PoolingSpec, use: CardUse | None) -> PoolingSpec:

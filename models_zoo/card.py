@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from ..poolers.errors import ConfigError, closest
 from ..poolers.spec import CONVERTS, POOLING_TYPES, TASKS, Convert, PoolingType, Task
+from .templates import SCORE_TEMPLATES, ScoreTemplateName
 
 # How a model can be exported: by transformers' own classes, only with the code of its repository, or not at all.
 ExportStatus = Literal["native", "remote-code", "unsupported"]
@@ -24,8 +25,6 @@ Similarity = Literal["cosine", "dot", "euclidean", "manhattan", "maxsim"]
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 
 # Templates that turn a query and a document into the one text a reranker reads (``templates/NAME.jinja``).
-ScoreTemplate = Literal["qwen3_reranker", "mxbai_rerank_v2", "bge_reranker_v2_gemma", "nemotron_rerank"]
-SCORE_TEMPLATES: tuple[ScoreTemplate, ...] = get_args(ScoreTemplate)
 
 # What a user should know before trusting the numbers; name -> meaning.
 HAZARDS: dict[str, str] = {
@@ -121,7 +120,7 @@ class ModelCard:
     prompts: Mapping[str, str] = field(default_factory=_empty)
     default_prompt_name: str | None = None
     similarity: Similarity | None = None
-    score_template: ScoreTemplate | None = None
+    score_template: ScoreTemplateName | None = None
     hf_overrides: Mapping[str, Any] = field(default_factory=_empty)
     pooler_config: Mapping[str, Any] = field(default_factory=_empty)
     hazards: tuple[str, ...] = ()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pool_export.models_zoo.card import HAZARDS, SCORE_TEMPLATES, parse_card
+from pool_export.models_zoo.card import HAZARDS, parse_card
+from pool_export.models_zoo.templates import SCORE_TEMPLATES
 from pool_export.poolers.errors import ConfigError
 
 FILE = "some-org__some-model.toml"
