@@ -24,7 +24,6 @@ EXPORT_STATUSES: tuple[ExportStatus, ...] = get_args(ExportStatus)
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan", "maxsim"]
 SIMILARITIES: tuple[Similarity, ...] = get_args(Similarity)
 
-# Templates that turn a query and a document into the one text a reranker reads (``templates/NAME.jinja``).
 
 # What a user should know before trusting the numbers; name -> meaning.
 HAZARDS: dict[str, str] = {
