@@ -107,7 +107,7 @@ def predict(folder: Path) -> np.ndarray:
 
 def predict_texts(folder: Path) -> np.ndarray:
     """`predict` takes a list of texts for one pair."""
-    model = CrossEncoder(str(folder), device="cpu", local_files_only=True)
+    model = CrossEncoder(str(folder), device="cpu", local_files_only=True).eval()
     with torch.inference_mode():
         result: np.ndarray = model.activation_fn(model(model.preprocess(TEXTS))["scores"]).numpy()
     return result
@@ -410,3 +410,20 @@ def test_texts_rendered_as_chat_are_refused(tmp_path: Path, adapted: Any):
     )
     with pytest.raises(ConfigError, match="modality_config has 'message'"):
         adapted(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding",
+        "sentence_transformers.models.WordEmbeddings",
+        "sentence_transformers.models.BoW",
+        "sentence_transformers.base.modules.router.Router",
+    ],
+)
+def test_a_model_without_a_transformer_is_refused_by_its_module(tmp_path: Path, adapted: Any, path: str):
+    """There is no config.json then, and nothing else to say what the folder is."""
+    rows = [{"idx": 0, "name": "0", "path": "", "type": path}]
+    (tmp_path / "modules.json").write_text(json.dumps(rows))
+    with pytest.raises(ConfigError, match=rf"modules.json entry 0 is '{path}', which cannot be put in the graph"):
+        adapted(tmp_path)
