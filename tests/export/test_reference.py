@@ -34,7 +34,7 @@ def test_pooling_by_hand(kind: Any):
 
 
 def test_every_pooling_type_has_a_definition():
-    assert set(POOLED) == set(POOLING_TYPES)
+    assert set(POOLED) == set(POOLING_TYPES) - {"SPLADE"}  # pools logits, see test_sparse_encoder.py
     for kind in ("ALL", "STEP"):
         np.testing.assert_array_equal(POOLED[kind](STATES), STATES)
 

@@ -11,7 +11,7 @@ from pool_export.runtime.bundle import open_bundle
 from pool_export.runtime.config import RuntimeConfig
 from pool_export.runtime.engine import Engine
 from pool_export.runtime.errors import BundleError
-from pool_export.runtime.golden import Replay, read_golden, replay
+from pool_export.runtime.golden import Replay, dense, read_golden, replay
 
 REMEDY = "export the model again"
 
@@ -188,3 +188,16 @@ def test_a_golden_file_may_not_lie_outside(bert_copy: Path):
     (bert_copy / "golden.json").symlink_to("../golden.json")
     with pytest.raises(BundleError, match="lies outside the bundle"):
         read_golden(open_bundle(bert_copy))
+
+
+def test_a_wide_vector_is_stated_by_its_non_zero_entries():
+    assert dense({"size": 4, "indices": [1, 3], "values": [0.5, 2.0]}).tolist() == [0, 0.5, 0, 2.0]
+    assert dense({"size": 2, "indices": [], "values": []}).tolist() == [0, 0]
+    assert dense([[1, 2]]).tolist() == [[1, 2]]
+    for damaged in (
+        {"size": 2},
+        {"size": 2, "indices": [5], "values": [1.0]},
+        {"size": "x", "indices": [], "values": []},
+    ):
+        with pytest.raises((KeyError, IndexError, TypeError)):
+            dense(damaged)
