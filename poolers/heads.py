@@ -32,6 +32,7 @@ ACTIVATION_FUNCTIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "normalize": normalize,
     "sigmoid": torch.sigmoid,
     "softmax": lambda x: torch.softmax(x, dim=-1),
+    "tanh": torch.tanh,
 }
 
 

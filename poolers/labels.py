@@ -57,7 +57,9 @@ def classification_activation(files: CheckpointFiles, num_labels: int) -> tuple[
         return "identity", "sentence_transformers"
     if name in ("Sigmoid", "Softmax"):
         return by_width, "sentence_transformers"
-    raise ConfigError(f"activation function {stated!r} has no counterpart; expected Identity, Sigmoid or Softmax")
+    if name == "Tanh":
+        return "tanh", "sentence_transformers"
+    raise ConfigError(f"activation function {stated!r} has no counterpart; expected Identity, Sigmoid, Softmax or Tanh")
 
 
 def _stated_activation(files: CheckpointFiles) -> str | None:

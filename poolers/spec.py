@@ -26,7 +26,7 @@ RUNNERS: tuple[Runner, ...] = get_args(Runner)
 Task = Literal["embed", "classify", "score", "reward", "encode", "token_embed", "token_classify"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
-Activation = Literal["identity", "normalize", "sigmoid", "softmax"]
+Activation = Literal["identity", "normalize", "sigmoid", "softmax", "tanh"]
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)
 
 Source = Literal["user", "sentence_transformers", "architecture", "convert_default"]

@@ -49,6 +49,7 @@ _ACTIVATIONS: dict[Activation, Callable[[Array], Array]] = {
     "normalize": normalize,
     "sigmoid": sigmoid,
     "softmax": softmax,
+    "tanh": np.tanh,
 }
 
 

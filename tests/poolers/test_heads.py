@@ -127,6 +127,7 @@ def test_weights_that_do_not_fit_are_refused(step, weights, message):
         ("softmax", [0.0, 1.0986123], [0.25, 0.75]),
         ("softmax", [1000.0, 1000.0], [0.5, 0.5]),
         ("softmax", [7.0], [1.0]),
+        ("tanh", [0.0, 0.5493061], [0.0, 0.5]),
     ],
 )
 def test_every_activation_by_hand(activation, values, expected):

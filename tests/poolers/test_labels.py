@@ -61,6 +61,7 @@ def test_a_table_by_name_is_refused():
         ({"sentence_transformers": {"activation_fn": TORCH + "activation.Sigmoid"}}, 3, "softmax", None),
         ({"sentence_transformers": {"activation_fn": TORCH + "activation.Softmax"}}, 1, "sigmoid", None),
         ({"sbert_ce_default_activation_function": TORCH + "linear.Identity"}, 3, "identity", None),
+        ({"sentence_transformers": {"activation_fn": TORCH + "activation.Tanh"}}, 1, "tanh", None),
         (
             {
                 "sentence_transformers": {"activation_fn": TORCH + "linear.Identity"},
@@ -100,7 +101,7 @@ def test_a_cross_encoder_of_today_keeps_its_activation_in_its_own_file():
     [
         ("os.system", "'os.system' is not one of torch.nn.modules; refusing to load it"),
         ("Sigmoid", "is not one of torch.nn.modules"),
-        (TORCH + "activation.GELU", "GELU' has no counterpart; expected Identity, Sigmoid or Softmax"),
+        (TORCH + "activation.GELU", "GELU' has no counterpart; expected Identity, Sigmoid, Softmax or Tanh"),
     ],
 )
 def test_a_foreign_activation_is_refused_by_name(path, message):
