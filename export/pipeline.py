@@ -21,6 +21,7 @@ from .adapters import adapt
 from .assemble import assemble, graph_metadata, similarity, write_manifest
 from .card import write_card
 from .errors import ExportError
+from .golden_file import GOLDEN_TOKENS, write_golden
 from .known import known_card, lines, mark_sources, with_card
 from .language_head import with_row_ids
 from .load import load_model, load_tokenizer
@@ -29,8 +30,9 @@ from .reference import Reference
 from .reporting import ExportResult, Reporter, SilentReporter, default_output
 from .request import ExportRequest
 from .samples import parity_samples
-from .sidecars import GOLDEN_TOKENS, write_config, write_golden, write_sentence_transformers, write_tokenizer
+from .sidecars import write_config, write_tokenizer
 from .source import Source, open_source
+from .st_files import write_sentence_transformers
 from .tokenizer_check import check_tokenizer
 from .trace import annotate, trace
 from .verify import require_parity, verify

@@ -17,12 +17,14 @@ from ...runtime.manifest import Manifest, TokenizerPolicy
 from ..assemble import assemble, graph_metadata, write_manifest
 from ..card import write_card
 from ..errors import ExportError, ParityError
+from ..golden_file import write_golden
 from ..graphs import annotate
 from ..reporting import ExportResult, Reporter, SilentReporter, default_output
 from ..request import ExportRequest
 from ..samples import Sample, parity_samples
-from ..sidecars import write_config, write_golden, write_sentence_transformers
+from ..sidecars import write_config
 from ..source import Source, read_source
+from ..st_files import write_sentence_transformers
 from ..verify import require_parity, verify
 from ..write import check_target, staged, write_graph
 from .files import GraphFiles, find_graphs, locate_export

@@ -15,7 +15,8 @@ from sentence_transformers.util import pairwise_cos_sim
 
 from pool_export.export.pipeline import export_model
 from pool_export.export.request import ExportRequest
-from pool_export.export.sidecars import write_config, write_sentence_transformers, write_tokenizer
+from pool_export.export.sidecars import write_config, write_tokenizer
+from pool_export.export.st_files import write_sentence_transformers
 from pool_export.models_zoo.st_files import ACTIVATIONS, DIALECTS, POOLING_MODES, write_modules
 from pool_export.models_zoo.texts import hard_texts, pairs, sentences
 from pool_export.models_zoo.tiny import write_tiny

@@ -12,8 +12,10 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from pool_export.export.errors import SourceError
+from pool_export.export.golden_file import write_golden
 from pool_export.export.samples import Sample
-from pool_export.export.sidecars import write_config, write_golden, write_sentence_transformers, write_tokenizer
+from pool_export.export.sidecars import write_config, write_tokenizer
+from pool_export.export.st_files import write_sentence_transformers
 from pool_export.models_zoo.texts import hard_texts, pairs
 from pool_export.models_zoo.tiny import FAMILIES, write_tiny
 from pool_export.runtime.bundle import open_bundle

@@ -13,7 +13,7 @@ NATIVE = (
     "bert", "roberta", "xlm-roberta", "modernbert", "qwen2", "qwen3", "llama", "gemma3_text", "gpt2", "mistral",
     "gemma2", "phi3",
 )  # fmt: skip
-CAUSAL = ("qwen2", "qwen3", "llama", "gemma3_text", "gpt2")
+CAUSAL = ("qwen2", "qwen3", "llama", "gemma3_text", "mistral")
 BRIEF: dict[str, tuple[str, ...]] = {"answered": named("embed", "plain", "raw", "ids", "cut_7")}
 
 _POOLED = {"bert": ("LAST", "MEAN"), "roberta": ("MEAN",), "modernbert": ("LAST", "MEAN"), "qwen3": ("CLS", "MEAN")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -36,19 +37,27 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def ends(pid: int) -> bool:
+    """Whether a process is gone within ten seconds: a signal takes its time on a busy machine."""
+    until = time.monotonic() + 10
+    while is_running(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not is_running(pid)
+
+
 def test_closing_ends_what_the_worker_started(silent: Peer) -> None:
     child = int(silent.version)
     assert is_running(child)
     silent.close()
     assert not silent.is_alive()
-    assert not is_running(child)
+    assert ends(child)
 
 
 def test_no_answer_in_time_is_an_error_and_the_end(silent: Peer) -> None:
     with pytest.raises(RuntimeError, match="gave no answer"):
         silent.answer("case", {"requests": {}})
     assert not silent.is_alive()
-    assert not is_running(int(silent.version))
+    assert ends(int(silent.version))
 
 
 def test_an_interpreter_without_vllm_is_named_with_its_log(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pool_export.models_zoo.tiny import heads_of
+
 from .compare import BAR, Outcome, compare
 from .questions import requests
 from .table import cases, expected, known
@@ -17,6 +19,10 @@ def test_every_row_asks_something_that_is_defined() -> None:
     asked = {name: {*case.answered, *case.refused} for name, case in cases().items()}
     assert {name for name, names in asked.items() if not names} == set()
     assert {request for names in asked.values() for request in names} - set(requests()) == set()
+
+
+def test_every_row_is_a_checkpoint_that_can_be_written() -> None:
+    assert [name for name, case in cases().items() if case.head not in heads_of(case.family)] == []
 
 
 def test_no_request_is_both_answered_and_refused() -> None:

@@ -339,7 +339,7 @@ def test_labels_of_a_cross_encoder_made_of_modules_are_the_configs_where_they_fi
 
 def test_an_activation_of_a_cross_encoder_without_counterpart_is_refused(sentence_transformer):
     chain = [MEAN, ("Dense", {"in_features": 32, "out_features": 1, **SCORE})]
-    for path in ("torch.nn.modules.activation.Tanh", "my_code.Softplus2"):
+    for path in ("torch.nn.modules.activation.Softplus", "my_code.Softplus2"):
         with pytest.raises(ConfigError, match=path):
             resolve(cross_encoder(sentence_transformer(chain), activation_fn=path))
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from pool_export.poolers.chains import read_chain
 from pool_export.poolers.conversion import resolve_convert
 from pool_export.poolers.errors import ConfigError
 from pool_export.poolers.files import CheckpointFiles
 from pool_export.poolers.parts import LateInteraction, SparseHead
 from pool_export.poolers.pooler_config import PoolerConfig
-from pool_export.poolers.chains import read_chain
 from pool_export.poolers.resolve import resolve
 from pool_export.poolers.sparse_modules import COLBERT_LINEAR, SPARSE_LINEAR
 
