@@ -17,11 +17,13 @@ from safetensors.torch import load_file, save_file
 
 from ..models_zoo.card import ModelCard
 from ..models_zoo.tiny import ARCHITECTURES, MAX_LENGTH, class_name, write_tiny
+from ..models_zoo.tiny_vision import VISION_FAMILIES, write_tiny_vision
 from ..poolers.errors import ConfigError, PoolExportError
 from ..poolers.resolve import resolve
 from ..poolers.spec import PoolingSpec
 from .known import mark_sources, with_card
 from .pipeline import SilentReporter, export_model
+from .quiet import quiet
 from .request import ExportRequest
 from .source import Source, open_source
 
@@ -91,6 +93,8 @@ def recipe(card: ModelCard) -> Recipe:
         ConfigError: no recipe builds the architecture the card names.
     """
     family = card.model_type
+    if family in VISION_FAMILIES:
+        return Recipe(family, "base")
     if family not in ARCHITECTURES:
         raise ConfigError(f"no tiny checkpoint of model_type {family!r}, and the card says export = native")
     if card.architecture in OWN_HEADS:
@@ -143,6 +147,9 @@ def _checkpoint(card: ModelCard, folder: Path) -> Path:
     target = folder / built.name
     if (target / "config.json").is_file():
         return target
+    if built.family in VISION_FAMILIES:
+        with quiet():  # its own defaults name tokens that a small vocabulary lacks
+            return write_tiny_vision(target, built.family)
     if built.own_head:
         return _write_own_head(write_tiny(target, built.family, built.head), built)
     overrides = {} if built.num_labels is None else {"num_labels": built.num_labels}
