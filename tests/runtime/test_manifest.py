@@ -110,7 +110,7 @@ def test_a_field_of_the_wrong_type_is_named(content: dict[str, Any], path: tuple
     [
         (("pooling", "convert"), "rewards"),
         (("pooling", "pooling"), ["MEDIAN"]),
-        (("pooling", "activation"), "tanh"),
+        (("pooling", "activation"), "swish"),
         (("tokenizer", "padding_side"), "both"),
         (("tasks",), ["embed", "translate"]),
     ],

@@ -152,7 +152,7 @@ def test_encode_reads_a_side_when_it_is_named(fake_llm):
     assert rows() == ([1, 7, 8, 2], 4)
     assert rows(input_type="query") == ([1, 4, 7, 8, 2, 3], 6)
     assert rows(input_type="document") == ([1, 7, 8, 2], 3)
-    with pytest.raises(InputError, match="with add_special_tokens"):
+    with pytest.raises(InputError, match="with special tokens"):
         rows(input_type="query", tokenization_kwargs={"add_special_tokens": False})
     with pytest.raises(InputError, match="declares nothing"):
         fake_llm().encode("one", pooling_task="token_embed", input_type="query")
