@@ -133,16 +133,15 @@ class OriginalOracle:
         return np.array([positions])
 
     def _agree(self, raw: Array, own: Array) -> None:
-        cosine = -1.0
-        if own.shape == raw.shape:
-            cosine = float(FUNCTIONS["normalize"](raw) @ FUNCTIONS["normalize"](own))
+        same_width = own.shape == raw.shape
+        cosine = float(FUNCTIONS["normalize"](raw) @ FUNCTIONS["normalize"](own)) if same_width else -1.0
         if cosine < _OWN_COSINE:
-            spec = self._spec
+            spec, measured = self._spec, f": cosine {cosine:.4f}" if same_width else ""
             raise ParityError(
                 f"{self._path} answers a sentence_embedding of its own, {own.shape[-1]} numbers, and the head that the "
                 f"files describe (pooling {' + '.join(spec.pooling)} from {spec.sources.get('pooling')}, "
-                f"{len(spec.steps)} modules, {raw.shape[-1]} numbers) gives another: cosine {cosine:.4f}. Add the "
-                "missing sentence-transformers files, or choose by --pooler-config"
+                f"{len(spec.steps)} modules, {raw.shape[-1]} numbers) gives another{measured}. Add the "
+                "missing sentence-transformers files (modules.json and its folders), or choose by --pooler-config"
             )
 
     def _project(self, vectors: Array) -> Array:

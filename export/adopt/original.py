@@ -149,9 +149,8 @@ def _check_axes(value: ir.Value, path: Path) -> None:
     if value.shape is None:
         return
     if len(value.shape) != len(AXES):
-        raise ExportError(
-            f"{path}: input {value.name} has shape {list(value.shape)}, expected two axes: {', '.join(AXES)}"
-        )
+        found = [str(size) for size in value.shape]
+        raise ExportError(f"{path}: input {value.name} has shape {found}, expected two axes: {', '.join(AXES)}")
     for axis, size in zip(AXES, value.shape, strict=True):
         if isinstance(size, int):
             raise ExportError(

@@ -54,6 +54,12 @@ def test_the_runtime_imports_no_torch() -> None:
     assert loaded_by("import pool_export.runtime.llm", "torch", "transformers", "optimum", "onnx") == set()
 
 
+def test_adopting_imports_no_torch() -> None:
+    pytest.importorskip("onnx_ir")
+    loaded = loaded_by("import pool_export.export.adopt.pipeline", "torch", "transformers", "optimum", "onnxscript")
+    assert loaded == set()
+
+
 def test_no_module_has_a_second_identity() -> None:
     import pool_export
 
