@@ -25,10 +25,11 @@ from .golden_file import GOLDEN_TOKENS, write_golden
 from .known import known_card, lines, mark_sources, with_card
 from .language_head import with_row_ids
 from .load import load_model, load_tokenizer
-from .policy import stored_template, template_note, tokenizer_policy
+from .policy import tokenizer_policy
 from .reference import Reference
 from .reporting import ExportResult, Reporter, SilentReporter, default_output
 from .request import ExportRequest
+from .request_texts import stored_template, template_note
 from .samples import parity_samples
 from .sidecars import write_config, write_tokenizer
 from .source import Source, open_source

@@ -7,16 +7,10 @@ from typing import cast
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..poolers.errors import ConfigError
-from ..poolers.files import CheckpointFiles
-from ..poolers.spec import PoolingSpec
 from ..runtime.manifest import TokenizerPolicy
-from .request import ExportRequest
+from .request_texts import default_prompt_name
 from .source import Source
 from .vision import family_of, text_tower
-
-# What a checkpoint, or the user, says of a reranker whose classifier is taken from a language model's own rows.
-_LM_KEYS = ("classifier_from_token", "is_original_qwen3_reranker")
 
 
 def tokenizer_policy(
@@ -39,42 +33,7 @@ def tokenizer_policy(
         padding_side="left" if tokenizer.padding_side == "left" else "right",
         vocab_size=vocabulary,
         prompts={str(key): str(value) for key, value in (files.st_config.get("prompts") or {}).items()},
-        default_prompt_name=_default_prompt_name(files),
+        default_prompt_name=default_prompt_name(files),
         score_template=score_template,
         pad_to_max_length=family is not None and family.pads_text,
-    )
-
-
-def _default_prompt_name(files: CheckpointFiles) -> str | None:
-    name, prompts = files.st_config.get("default_prompt_name"), files.st_config.get("prompts") or {}
-    if name is not None and name not in prompts:
-        raise ConfigError(
-            f"config_sentence_transformers.json: default_prompt_name {name!r} is not among the prompts {list(prompts)}"
-        )
-    return None if name is None else str(name)
-
-
-def stored_template(request: ExportRequest, spec: PoolingSpec) -> str | None:
-    """The score template to store.
-
-    Raises:
-        ConfigError: a template for a model that does not score pairs.
-    """
-    if request.score_template is not None and (spec.convert != "classify" or "score" not in spec.tasks):
-        raise ConfigError(
-            "score_template is for rerankers: convert=classify with one label, this model has "
-            f"convert={spec.convert} and {spec.num_labels or 'no'} label(s)"
-        )
-    return request.score_template_text()
-
-
-def template_note(files: CheckpointFiles, spec: PoolingSpec, policy: TokenizerPolicy) -> str | None:
-    """A word of warning where a language model's reranker goes without a template (vLLM logs one too)."""
-    if spec.convert != "classify" or "score" not in spec.tasks or policy.score_template is not None:
-        return None
-    if not any(files.config.get(key) for key in _LM_KEYS) and spec.pair_format != "concat":
-        return None
-    return (
-        "this reranker is made from a language model and has no score template: a query and a document are joined "
-        "as they are, which is rarely what it was trained on; see --score-template"
     )

@@ -19,8 +19,10 @@ from ..card import write_card
 from ..errors import ExportError, ParityError
 from ..golden_file import write_golden
 from ..graphs import annotate
+from ..known import known_card, lines, mark_sources, with_card
 from ..reporting import ExportResult, Reporter, SilentReporter, default_output
 from ..request import ExportRequest
+from ..request_texts import stored_template, template_note
 from ..samples import Sample, parity_samples
 from ..sidecars import write_config
 from ..source import Source, read_source
@@ -65,6 +67,9 @@ def adopt_model(request: ExportRequest, graph: str | None = None, reporter: Repo
         files = find_graphs(folder, graph)
         source = read_source(request, folder, revision)
         original = read_original(files.main)
+    source, request = with_card(source, request, known_card(request))
+    for text in lines(source.card):
+        show.note(text)
     return _adopt(source, files, original, request, show)
 
 
@@ -74,10 +79,12 @@ def _adopt(
     target = request.output or default_output(source)
     check_target(target, request.force)
     spec = resolve(source.files, convert=request.convert, runner=request.runner, pooler_config=request.user_pooler())  # type: ignore[arg-type]
+    spec = mark_sources(spec, source.card)
     require_known(spec)
+    template = stored_template(request, spec)
     limit = max_length(source.files, request.max_model_len)
     tokenizer = AdoptedTokenizer(source)
-    policy = tokenizer.policy(source, limit, vocabulary_size(original.program, source))
+    policy = tokenizer.policy(source, limit, vocabulary_size(original.program, source), template)
     answer = find_answer(original, source, spec).name
     with show.step("Adding the head"):
         program = adopt_graph(original, source, spec, _pad_id(source, policy))
@@ -93,10 +100,12 @@ def _adopt(
             write_manifest(folder, manifest)
         oracle = OriginalOracle(files.main, answer, source, spec)
         manifest, report, samples = _verify(folder, manifest, original, oracle, request, show)
-        notes: list[str] = []
+        note = template_note(source.files, spec, policy)
+        notes: list[str] = [note] if note else []
         if original.precision == "fp32" and files.siblings:
             with show.step("Comparing the graphs of other precisions"):
-                manifest, notes = add_siblings(folder, manifest, files.siblings, source, oracle, samples)
+                manifest, added = add_siblings(folder, manifest, files.siblings, source, oracle, samples)
+            notes += added
             write_manifest(folder, manifest)
         write_card(folder, manifest)
     return ExportResult(target, manifest, report, tuple(notes))

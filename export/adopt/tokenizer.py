@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from ...runtime.manifest import TokenizerPolicy
 from ..errors import SourceError
+from ..request_texts import default_prompt_name
 from ..sidecars import VOCABULARY_FILES, write_json
 from ..source import Source, read_json
 
@@ -56,13 +57,14 @@ class AdoptedTokenizer:
         self.names = {role: name for role in _SPECIAL_TOKENS if (name := _token_name(stated.get(role)))}
         self._check_ends(folder)
 
-    def policy(self, source: Source, limit: int, vocabulary: int) -> TokenizerPolicy:
+    def policy(self, source: Source, limit: int, vocabulary: int, score_template: str | None = None) -> TokenizerPolicy:
         """How the runtime uses it.
 
         Args:
             source: the checkpoint's files.
             limit: longest input in tokens.
             vocabulary: rows of the graph's embedding table.
+            score_template: what makes one text of a query and a document, for some rerankers.
         """
         st = source.files.st_config
         pad = self._id("pad_token")
@@ -74,7 +76,8 @@ class AdoptedTokenizer:
             padding_side="left" if side == "left" else "right",
             vocab_size=vocabulary,
             prompts={str(key): str(value) for key, value in (st.get("prompts") or {}).items()},
-            default_prompt_name=st.get("default_prompt_name"),
+            default_prompt_name=default_prompt_name(source.files),
+            score_template=score_template,
         )
 
     def write(self, folder: Path, source: Source, limit: int) -> None:

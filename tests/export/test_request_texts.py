@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from pool_export.export.policy import similarity, stored_template, template_note
+from pool_export.export.assemble import similarity
 from pool_export.export.request import ExportRequest
+from pool_export.export.request_texts import stored_template, template_note
 from pool_export.models_zoo.templates import score_template
 from pool_export.poolers.errors import ConfigError
 from pool_export.poolers.files import CheckpointFiles
