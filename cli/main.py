@@ -15,7 +15,7 @@ from .errors import catch_signals, exit_code_for
 # Command -> (module in this folder, one-line help). The module is imported when the command is used.
 COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "Export a model into a verified bundle (the default command)."),
-    "adopt": ("adopt", "Turn an existing ONNX export into a verified bundle, without torch."),
+    "adopt": ("adopt", "Turn an existing ONNX file into a verified bundle."),
     "inspect": ("inspect", "Show what a bundle holds and where each setting came from."),
     "verify": ("verify", "Check a bundle's files and replay its golden vectors."),
     "embed": ("run", "Embed texts with a bundle."),

@@ -140,7 +140,8 @@ def test_a_signal_ends_the_export_and_leaves_nothing(
 
 
 def test_without_the_exporter_it_names_the_extra(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "pool_export.export.pipeline")
+    for name in ("pipeline", "adapters"):
+        monkeypatch.delitem(sys.modules, f"pool_export.export.{name}")
     monkeypatch.setitem(sys.modules, "torch", None)
     result = call("./my-model")
     assert result.code == 1

@@ -14,7 +14,7 @@ import transformers
 from pool_export import LLM
 from pool_export.export import pipeline
 from pool_export.export.adapters import AdaptedModel, adapt
-from pool_export.export.language_head import with_token_ids
+from pool_export.export.language_head import with_row_ids
 from pool_export.export.load import load_model, load_tokenizer
 from pool_export.export.request import ExportRequest
 from pool_export.export.source import open_source
@@ -115,7 +115,7 @@ class Adapted:
             pooler_config=request.user_pooler(),
         )
         self.tokenizer = load_tokenizer(self.source, request)
-        self.spec = with_token_ids(self.spec, self.tokenizer)
+        self.spec = with_row_ids(self.spec, self.tokenizer)
         self.model = load_model(self.source, request, self.spec)
         self.module = adapt(self.source, self.model, self.spec)
 
