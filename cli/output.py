@@ -50,7 +50,7 @@ def print_table(
         table.add_column(name, overflow="fold", no_wrap=name != folding)
     for line in cells:
         table.add_row(*line)
-    console = Console(color_system=None, width=_width())
+    console = Console(color_system=None, width=terminal_width())
     with console.capture() as captured:
         console.print(table)
     if title:
@@ -62,10 +62,11 @@ def print_table(
 
 def print_wrapped(text: str) -> None:
     """Print a paragraph on stdout, broken between words where the terminal ends."""
-    click.echo(textwrap.fill(text, _width(), break_long_words=False, break_on_hyphens=False))
+    click.echo(textwrap.fill(text, terminal_width(), break_long_words=False, break_on_hyphens=False))
 
 
-def _width() -> int:
+def terminal_width() -> int:
+    """Columns of the terminal that stdout is; a file has no end of them."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNBOUNDED
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import click
 
-from ..models_zoo.card import HAZARDS, ModelCard
+from ..models_zoo.card import HAZARDS, ExportStatus, ModelCard
 from ..models_zoo.catalog import card as card_of
 from ..models_zoo.catalog import cards
 from ..poolers.errors import PoolExportError
 from ..poolers.spec import TASKS
 from ..runtime.errors import MissingExtraError
 from .options import debug_option, json_option
-from .output import StepReporter, print_json, print_table, print_wrapped
+from .output import StepReporter, print_json, print_table, print_wrapped, terminal_width
 
 # Task -> the call that answers it, for the snippet.
 _CALLS = {
@@ -31,6 +31,11 @@ _CALLS = {
     "reward": 'llm.reward("some text")',
     "encode": 'llm.encode("some text")',
 }
+
+_COLUMNS = ("model", "task", "pooling", "size", "export", "tokens", "params", "licence")
+_NARROW = 5  # of them, on a terminal of fewer columns than
+_WIDE = 120
+_EXPORTS: dict[ExportStatus, str] = {"native": "yes", "remote-code": "own code", "unsupported": "no"}
 
 
 @click.group("zoo", no_args_is_help=False)
@@ -61,8 +66,8 @@ def list_command(task: str | None, as_json: bool) -> None:
     if as_json:
         print_json([_document(one) for one in found])
         return
-    columns = ("model", "task", "pooling", "size", "tokens", "params", "licence", "export")
-    print_table("", columns, (_row(one) for one in found), folds="model")
+    shown = _COLUMNS if terminal_width() >= _WIDE else _COLUMNS[:_NARROW]
+    print_table("", shown, (_row(one)[: len(shown)] for one in found), folds="model")
     click.echo(f"{len(found)} models; pool-export zoo show MODEL tells more")
 
 
@@ -213,11 +218,11 @@ def _row(card: ModelCard) -> tuple[object, ...]:
         card.id,
         card.task,
         card.pooling_type or "",
-        card.embedding_size or (f"{card.num_labels} label(s)" if card.num_labels else ""),
+        card.embedding_size or (f"{card.num_labels} label{'s' * (card.num_labels > 1)}" if card.num_labels else ""),
+        _EXPORTS[card.export],
         card.max_length,
         f"{card.parameters:g} M" if card.parameters else "",
         card.licence,
-        card.export,
     )
 
 

@@ -57,7 +57,11 @@ RERANKER = dataclasses.replace(
     prompts={},
     default_prompt_name=None,
     similarity=None,
-    hf_overrides={"architectures": ["Qwen3ForSequenceClassification"], "classifier_from_token": ["no", "yes"]},
+    hf_overrides={
+        "architectures": ["Qwen3ForSequenceClassification"],
+        "classifier_from_token": ["no", "yes"],
+        "method": "from_2_way_softmax",
+    },
     hazards=(),
 )
 QWEN3 = {**BERT, "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"}
