@@ -228,6 +228,6 @@ def test_a_failed_export_leaves_nothing_in_the_cache(
 def test_a_hub_export_is_pinned_to_the_commit_that_is_in_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[ExportRequest] = []
     monkeypatch.setattr("pool_export.export.cache.locate", lambda request: (tmp_path, "0123abc"))
-    monkeypatch.setattr(pipeline, "export_model", asked.append)
+    monkeypatch.setattr(pipeline, "export_model", lambda request, reporter: asked.append(request))
     target = cached_bundle("org/name", tmp_path / "cache", revision="main")
     assert [(request.model, request.revision, request.output) for request in asked] == [("org/name", "0123abc", target)]
