@@ -10,11 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..poolers.files import CheckpointFiles
-from ..poolers.image_text import towers_path
+from ..poolers.image_text import IMAGE_TEXT, towers_path
 from ..poolers.st_modules import parse_chain
 from .errors import SourceError
 from .request import ExportRequest
-from .tower_config import completed
 
 _HUB_ID = re.compile(r"^\w[\w.-]*(/\w[\w.-]*)?$")
 # Dense layers are small and often lie there in one form only.
@@ -82,7 +81,7 @@ def open_source(request: ExportRequest) -> Source:
         (found for name in _TRANSFORMER_CONFIGS if (found := _read_json(model_folder / name, dict))), None
     )
     files = CheckpointFiles(
-        config=completed(apply_overrides(config, request.hf_overrides or {})),
+        config=_completed(apply_overrides(config, request.hf_overrides or {})),
         modules=modules,
         module_configs=module_configs,
         transformer_config=transformer_config or {},
@@ -91,6 +90,15 @@ def open_source(request: ExportRequest) -> Source:
     )
     name = request.model if revision else folder.resolve().name
     return Source(name, folder, model_folder, revision, _licence(folder), files)
+
+
+def _completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fill in what an image-text ``config.json`` leaves to its class; transformers knows the class."""
+    if next(iter(config.get("architectures") or ()), "") not in IMAGE_TEXT:
+        return config
+    from .tower_config import completed
+
+    return completed(config)
 
 
 def apply_overrides(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

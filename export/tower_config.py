@@ -8,7 +8,6 @@ from typing import Any, cast, get_args
 import torch
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from ..poolers.image_text import IMAGE_TEXT
 from ..runtime.images import require_pillow
 from ..runtime.manifest import ImagePolicy, Resample
 from .errors import ExportError, SourceError
@@ -28,8 +27,6 @@ def completed(config: Mapping[str, Any]) -> Mapping[str, Any]:
         SourceError: transformers does not understand the file.
     """
     architecture = next(iter(config.get("architectures") or ()), "")
-    if architecture not in IMAGE_TEXT:
-        return config
     rest = {key: value for key, value in config.items() if key != "model_type"}
     try:
         with quiet():
