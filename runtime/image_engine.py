@@ -84,13 +84,13 @@ class ImageEngine:
             progress: called with the number of images just finished.
 
         Raises:
-            InputError: an image that cannot be read.
+            InputError: an image that cannot be read, or an output the graph does not have.
             RuntimeFailure: the graph failed or answered a non-finite number.
         """
         tower, session = self._bundle.manifest.image, self.session
         if tower is None:
             raise InputError("this model takes text only; an image was given")
-        names = {name: next(n for n in _OUTPUTS[name] if n in session.output_names) for name in outputs}
+        names = {name: _counterpart(name, session.output_names) for name in outputs}
         results: list[Rows] = [{} for _ in images]
         plan = plan_batches(
             [tower.tokens] * len(images), max_tokens=self._config.max_batch_tokens, max_rows=self._config.max_batch_size
@@ -104,3 +104,10 @@ class ImageEngine:
             if progress is not None:
                 progress(len(batch.rows))
         return results
+
+
+def _counterpart(name: str, available: Sequence[str]) -> str:
+    found = next((own for own in _OUTPUTS.get(name, ()) if own in available), None)
+    if found is None:
+        raise InputError(f"the image graph has no {name!r} (it has {', '.join(available)}); export the model again")
+    return found

@@ -204,7 +204,7 @@ def test_an_axis_that_became_fixed_is_refused():
     program = _program()
     program.graph.inputs[0].shape = ir.Shape([3, LENGTH])
     with pytest.raises(ExportError, match="an axis became fixed while tracing"):
-        tracing._name_axes(program)
+        tracing._name_axes(program, tracing.AXES)
 
 
 def test_annotating_replaces_the_tracers_name():

@@ -260,7 +260,7 @@ def test_bars_are_data_and_each_precision_meets_or_misses_its_own(precision: Any
     for cosine in (bars.min_cosine, bars.min_cosine - 1e-6):
         figure = {"max_abs": 0.0, "min_cosine": cosine, "p01_cosine": 1.0}
         report: dict[str, Any] = {"cases": {"alone": {"logits": figure}}, "empty_row_finite": True}
-        verify._judge(report, bars)
+        verify.judge(report, bars)
         assert report["passed"] is (cosine >= bars.min_cosine)
 
 

@@ -249,3 +249,12 @@ def test_an_impossible_tower_is_refused(fake_bundle: Any, edit_json: Any, edit: 
     edit_json(folder / "pool_export.json", lambda manifest: edit(manifest["image"]))
     with pytest.raises(PoolExportError, match=r"pool_export\.json"):
         open_bundle(folder)
+
+
+def test_an_output_the_image_graph_lacks_is_named(clip: Any, monkeypatch: pytest.MonkeyPatch):
+    images = clip().engine.images
+    with pytest.raises(InputError, match="the image graph has no 'last_hidden_state'"):
+        images.run([Image.new("RGB", (1, 1))], ["last_hidden_state"])
+    monkeypatch.setattr(FakeImageSession, "names", ("other",))
+    with pytest.raises(InputError, match=r"no 'sentence_embedding' \(it has other\)"):
+        clip().embed(picture(COLOURS[0]))

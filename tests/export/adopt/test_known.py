@@ -9,7 +9,8 @@ import pytest
 from pool_export.export.adopt.head import METHODS
 from pool_export.export.adopt.known import require_known
 from pool_export.export.errors import ExportError
-from pool_export.poolers.spec import POOLING_TYPES, TOKEN_POOLING_TYPES, HeadStep, PoolingSpec
+from pool_export.poolers.parts import HeadStep
+from pool_export.poolers.spec import POOLING_TYPES, TOKEN_POOLING_TYPES, PoolingSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

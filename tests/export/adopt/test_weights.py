@@ -15,7 +15,7 @@ from pool_export.export.adopt.weights import step_arrays
 from pool_export.export.errors import SourceError
 from pool_export.export.request import ExportRequest
 from pool_export.export.source import Source, read_source
-from pool_export.poolers.spec import HeadStep
+from pool_export.poolers.parts import HeadStep
 
 DENSE = HeadStep(kind="dense", path="2_Dense", in_features=4, out_features=2)
 
