@@ -63,5 +63,5 @@ def test_a_file_that_onnxruntime_refuses(toy: Callable[..., Path]) -> None:
 
 def test_a_text_that_the_original_fails_on(toy: Callable[..., Path]) -> None:
     folder = toy(rows=8)
-    with pytest.raises(ParityError, match="fails on a text of 2 tokens.*--max-model-len"):
+    with pytest.raises(ParityError, match=r"fails on a text of 2 tokens.*--max-model-len"):
         oracle_of(folder).outputs([1, 9], [0, 0])

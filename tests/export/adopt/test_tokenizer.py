@@ -27,7 +27,7 @@ def source_of(folder: Path) -> Source:
 def test_no_tokenizer_json_is_refused_by_what_is_there(toy: Toy) -> None:
     folder = toy()
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(SourceError, match="has no tokenizer; expected tokenizer.json"):
+    with pytest.raises(SourceError, match=r"has no tokenizer; expected tokenizer\.json"):
         AdoptedTokenizer(source_of(folder))
     (folder / "vocab.txt").write_text("[PAD]\n")
     with pytest.raises(SourceError, match=r"has only vocab\.txt; expected tokenizer\.json"):
@@ -50,7 +50,7 @@ def test_a_case_setting_that_contradicts_the_normalizer_is_refused(stated: bool,
         != AutoTokenizer.from_pretrained(folder)("hello")["input_ids"]
     )
     with pytest.raises(
-        SourceError, match="says do_lower_case=false and the normalizer of tokenizer.json says lowercase=true"
+        SourceError, match=r"says do_lower_case=false and the normalizer of tokenizer\.json says lowercase=true"
     ):
         AdoptedTokenizer(source_of(folder))
 

@@ -63,5 +63,5 @@ def test_pickled_weights_are_refused_by_name(source: Source) -> None:
 )
 def test_tensors_that_the_module_does_not_declare(tensors: dict[str, np.ndarray], source: Source) -> None:
     save_file(tensors, source.folder / "2_Dense/model.safetensors")
-    with pytest.raises(SourceError, match="expected .* for its dense"):
+    with pytest.raises(SourceError, match=r"expected .* for its dense"):
         step_arrays(source, DENSE)
