@@ -205,7 +205,7 @@ def test_equal_answers_pass_with_clean_figures():
     report, _ = _verify([[1.0, 0.0], [0.0, 2.0]], [[1.0, 0.0], [0.0, 2.0]])
     assert report["passed"]
     assert report["failures"] == []
-    figures = {"max_abs": 0.0, "min_cosine": 1.0, "p01_cosine": 1.0}
+    figures = {"max_abs": 0.0, "min_cosine": 1.0, "mean_cosine": 1.0, "p01_cosine": 1.0}
     assert report["cases"] == {case: {"logits": figures} for case in ("alone", "batched", "padded")}
     assert (report["samples"], report["longest_tokens"], report["batch_invariance"]) == (2, 2, 0.0)
     assert report["bars"] == {"max_abs": 1e-4, "min_cosine": 0.99999}
