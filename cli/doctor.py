@@ -16,7 +16,7 @@ from .options import debug_option, json_option
 from .output import print_json, print_table
 
 # Extras that a user chooses between; "base" stands for what is always installed.
-EXTRAS = ("base", "cpu", "gpu", "openvino", "tensorrt", "export")
+EXTRAS = ("base", "cpu", "gpu", "openvino", "tensorrt", "image", "export", "adopt")
 _REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+)[^;]*(?:;.*extra\s*==\s*["'](?P<extra>[\w-]+)["'])?""")
 
 

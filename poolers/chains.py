@@ -8,7 +8,7 @@ from .files import CheckpointFiles
 from .late_modules import STANFORD_ARCHITECTURES, stanford_chain, token_level_chain
 from .sparse_modules import splade_chain
 from .spec import Convert
-from .st_modules import SCORES, VECTOR, ModuleChain, parse_chain, require_hidden_states
+from .st_modules import SCORES, VECTOR, ModuleChain, parse_chain, require_output
 from .token_classifier import without_logit_score
 
 _NO_CHAIN = ModuleChain(transformer_path="", pooling=None, steps=(), normalize=False)
@@ -43,6 +43,7 @@ def chain_for(files: CheckpointFiles, convert: Convert) -> ModuleChain:
             f"modules.json ends in {SCORES!r}, which convert={convert} does not answer; expected {VECTOR!r}, or a "
             "CrossEncoder in config_sentence_transformers.json and convert=classify"
         )
+    is_sparse = chain.pooling == ("SPLADE",)
     if chain.pooling is not None or files.transformer_config.get("module_output_name") == VECTOR:
-        require_hidden_states(files.transformer_config)
+        require_output(files.transformer_config, "logits" if is_sparse else "last_hidden_state")
     return chain

@@ -136,11 +136,12 @@ def parse_chain(modules: Sequence[Mapping[str, Any]], configs: Mapping[str, Mapp
     )
 
 
-def require_hidden_states(config: Mapping[str, Any]) -> None:
-    """Refuse a Transformer module that gives something else than the hidden states of plain text.
+def require_output(config: Mapping[str, Any], output: str = "last_hidden_state") -> None:
+    """Refuse a Transformer module that gives something else than one output of plain text.
 
     Args:
         config: ``sentence_bert_config.json``; before 5.4 it says nothing about this.
+        output: the model's output that the chain goes on with.
 
     Raises:
         ConfigError: another method or output of the model, texts rendered as chat messages, or a tokenizer that is
@@ -157,11 +158,11 @@ def require_hidden_states(config: Mapping[str, Any]) -> None:
     if changed:
         raise ConfigError(f"sentence_bert_config.json: processing_kwargs {changed} are not supported; expected none")
     text = stated.get("text", {})
-    found = (text.get("method", "forward"), text.get("method_output_name", "last_hidden_state"))
-    if found != ("forward", "last_hidden_state"):
+    found = (text.get("method", "forward"), text.get("method_output_name", output))
+    if found != ("forward", output):
         raise ConfigError(
             f"sentence_bert_config.json: modality_config takes {found[1]!r} of {found[0]!r} for texts, which is not "
-            "supported; expected 'last_hidden_state' of 'forward'"
+            f"supported; expected {output!r} of 'forward'"
         )
 
 

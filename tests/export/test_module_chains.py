@@ -28,6 +28,7 @@ from pool_export.models_zoo.texts import hard_texts, pairs, sentences
 from pool_export.models_zoo.tiny import write_tiny
 from pool_export.poolers import heads
 from pool_export.poolers.errors import ConfigError
+from pool_export.poolers.pooler import Pooler
 from pool_export.poolers.st_activations import TORCH_CLASSES, TRANSFORMERS_CLASSES, class_path
 from pool_export.runtime.errors import InputError
 from pool_export.runtime.manifest import TokenizerPolicy
@@ -131,7 +132,7 @@ def files_only(checkpoint: Path, target: Path, adapted: Any) -> Path:
     composed = adapted(checkpoint)
     target.mkdir()
     write_tokenizer(target, composed.source, composed.tokenizer, 128)
-    write_config(target, composed.source)
+    write_config(target, composed.source, composed.spec)
     write_sentence_transformers(target, composed.source, composed.spec, TokenizerPolicy(max_length=128))
     shutil.copyfile(composed.source.model_folder / "model.safetensors", target / "model.safetensors")
     return target
@@ -391,7 +392,10 @@ def test_modules_before_pooling_that_are_left_out_are_stopped(tmp_path: Path, mo
     folder = save(
         SentenceTransformer, tmp_path / "model", lambda width: [Dense(width, width, **TOKENS), Pooling(width, "mean")]
     )
-    monkeypatch.setattr("pool_export.poolers.pooler.Pooler._project_tokens", lambda self, states: states)
+    compose = Pooler.__init__
+    monkeypatch.setattr(
+        Pooler, "__init__", lambda self, *args, **others: compose(self, *args, **{**others, "token_steps": ()})
+    )
     with pytest.raises(ParityError, match="sentence_embedding"):
         export_model(ExportRequest(model=str(folder), output=tmp_path / "bundle"))
 

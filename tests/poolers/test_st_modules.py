@@ -12,7 +12,7 @@ from pool_export.poolers.st_modules import (
     is_supported,
     module_kind,
     parse_chain,
-    require_hidden_states,
+    require_output,
 )
 
 OLD = "sentence_transformers.models."
@@ -359,9 +359,9 @@ FORWARD = {"method": "forward", "method_output_name": "last_hidden_state"}
 
 
 def test_hidden_states_of_plain_text_are_what_a_chain_takes():
-    require_hidden_states({})
-    require_hidden_states({"max_seq_length": 128, "do_lower_case": True})
-    require_hidden_states({"modality_config": {"text": FORWARD}, "module_output_name": "token_embeddings"})
+    require_output({})
+    require_output({"max_seq_length": 128, "do_lower_case": True})
+    require_output({"modality_config": {"text": FORWARD}, "module_output_name": "token_embeddings"})
 
 
 @pytest.mark.parametrize(
@@ -377,13 +377,13 @@ def test_hidden_states_of_plain_text_are_what_a_chain_takes():
 )
 def test_another_start_of_the_chain_is_refused(modality, message):
     with pytest.raises(ConfigError, match=f"sentence_bert_config.json: modality_config {message}"):
-        require_hidden_states({"modality_config": modality})
+        require_output({"modality_config": modality})
 
 
 def test_a_tokenizer_called_in_its_own_way_is_refused():
-    require_hidden_states({"processing_kwargs": {"text": {}, "image": {"size": 8}}})
+    require_output({"processing_kwargs": {"text": {}, "image": {"size": 8}}})
     with pytest.raises(ConfigError, match=r"processing_kwargs {'text': {'max_length': 8}} are not supported"):
-        require_hidden_states({"processing_kwargs": {"text": {"max_length": 8}}})
+        require_output({"processing_kwargs": {"text": {"max_length": 8}}})
 
 
 def test_parsing_leaves_its_input_alone():
