@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pool_export.export import reference
-from pool_export.export.reference import POOLED, Reference
+from pool_export.export.oracle import POOLED
+from pool_export.export.reference import Reference
 from pool_export.models_zoo.st_files import write_modules
 from pool_export.models_zoo.tiny import write_tiny
 from pool_export.poolers.spec import POOLING_TYPES

@@ -195,7 +195,7 @@ def _verify(wanted: list[list[float]], found: list[list[float]], **options: Any)
     samples = [Sample(Prompt(token_ids=row), Encoded(list(row), [0] * len(row))) for row in ids]
     engine = HandMade(dict(zip(ids, map(np.array, found), strict=True)), **options)
     expected = dict(zip(ids, map(np.array, wanted), strict=True))
-    reference = types.SimpleNamespace(outputs=lambda row, types, prompt_length: {"logits": expected[tuple(row)]})
+    reference = types.SimpleNamespace(outputs=lambda row, types, **others: {"logits": expected[tuple(row)]})
     report, answers = verify.verify(reference, engine, samples)  # type: ignore[arg-type]
     assert [row["logits"].tolist() for row in answers] == wanted
     return report, engine
