@@ -56,6 +56,7 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
         *map(_step_row, spec.token_steps),
         ("pooling", _pooling_words(spec), origin.get("pooling", "")),
         *map(_step_row, spec.steps),
+        *_token_rows(spec),
         ("activation", spec.activation if spec.use_activation else "none", origin.get("use_activation", "")),
     ]
     if spec.embedding_size:
@@ -75,6 +76,15 @@ def pooling_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
     if manifest.image is not None:
         rows.append(("images", f"{manifest.image.policy.width} × {manifest.image.policy.height} pixels", ""))
     return rows + _request_rows(manifest) + _card_rows(manifest)
+
+
+def _token_rows(spec: PoolingSpec) -> list[tuple[str, object, str]]:
+    """How rows of a language model's output layer became the classifier."""
+    if spec.classifier_method is None:
+        return []
+    tokens = spec.classifier_tokens or spec.classifier_token_ids  # LogitScore names ids
+    value = f"{spec.classifier_method} of {', '.join(map(repr, tokens))}"
+    return [("classifier", value, spec.sources.get("classifier_method", ""))]
 
 
 def _card_rows(manifest: Manifest) -> list[tuple[str, object, str]]:

@@ -67,6 +67,10 @@ def test_a_revision_is_shown_short_and_a_missing_licence_is_said(damaged: Path, 
         ({"is_matryoshka": True, "matryoshka_dimensions": [8, 16]}, ["matryoshka", "8,", "16"]),
         ({"is_matryoshka": True}, ["matryoshka", "any", "size"]),
         ({"use_activation": False}, ["activation", "none", "convert_default"]),
+        (
+            {"classifier_method": "from_2_way_softmax", "classifier_tokens": ["no", "yes"]},
+            ["classifier", "from_2_way_softmax", "of", "'no',", "'yes'"],
+        ),
         ({"logit_mean": 0.0, "sources": {"logit_mean": "user"}}, ["logit_mean", "0.0", "user"]),
     ],
 )
