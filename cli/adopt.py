@@ -12,7 +12,7 @@ import click
 
 from ..export.request import ExportRequest
 from ..poolers.errors import ConfigError
-from ..runtime.errors import MissingExtraError
+from .errors import naming_extra
 from .export import show_result, summary
 from .options import debug_option, declared, given, json_option
 from .output import StepReporter, note, print_json
@@ -62,11 +62,7 @@ def adopt_command(folder: str, output: Path | None, graph: str | None, as_json: 
 
 def run_adopt(request: ExportRequest, graph: str | None) -> ExportResult:
     """Adopt with progress on stderr; the libraries are imported here."""
-    try:
+    with naming_extra("adopt", "onnx"):
         from ..export.adopt.pipeline import adopt_model
-    except ImportError as error:
-        if (error.name or "").startswith("pool_export"):
-            raise
-        raise MissingExtraError((error.name or "onnx").split(".")[0], "adopt") from error
     with contextlib.redirect_stdout(sys.stderr):
         return adopt_model(request, graph, StepReporter())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from types import FrameType
 
 import click
 
 from ..poolers.errors import PoolExportError
+from ..runtime.errors import MissingExtraError
 
 FAILED = 1
 
@@ -21,6 +24,25 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+
+
+@contextlib.contextmanager
+def naming_extra(extra: str, package: str) -> Iterator[None]:
+    """Import what an optional extra brings, and say which extra that is where it is missing.
+
+    Args:
+        extra: the extra of this project.
+        package: shown where the failed import names none.
+
+    Raises:
+        MissingExtraError: a package of somebody else's cannot be imported.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").startswith("pool_export"):
+            raise
+        raise MissingExtraError((error.name or package).split(".")[0], extra) from error
 
 
 def catch_signals() -> None:

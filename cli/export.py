@@ -12,7 +12,7 @@ import click
 
 from ..export.request import ExportRequest
 from ..poolers.errors import ConfigError
-from ..runtime.errors import MissingExtraError
+from .errors import naming_extra
 from .options import debug_option, declared, given, json_option
 from .output import StepReporter, note, print_json, print_table
 
@@ -56,13 +56,8 @@ def export_command(model: str, output: Path | None, as_json: bool, **options: An
 def run_export(request: ExportRequest) -> ExportResult:
     """Export with progress on stderr; the heavy libraries are imported here."""
     reporter = StepReporter()
-    with reporter.step("Starting torch and transformers"):
-        try:
-            from ..export.pipeline import export_model
-        except ImportError as error:
-            if (error.name or "").startswith("pool_export"):
-                raise
-            raise MissingExtraError((error.name or "torch").split(".")[0], "export") from error
+    with reporter.step("Starting torch and transformers"), naming_extra("export", "torch"):
+        from ..export.pipeline import export_model
     # Libraries print too, with --debug even visibly; stdout is for the result alone.
     with contextlib.redirect_stdout(sys.stderr):
         return export_model(request, reporter)

@@ -17,7 +17,7 @@ from ..models_zoo.catalog import card as card_of
 from ..models_zoo.catalog import cards
 from ..poolers.errors import PoolExportError
 from ..poolers.spec import TASKS
-from ..runtime.errors import MissingExtraError
+from .errors import naming_extra
 from .options import debug_option, json_option
 from .output import StepReporter, print_json, print_table, print_wrapped, terminal_width
 
@@ -141,13 +141,8 @@ def snippet(card: ModelCard) -> str:
 def _check(chosen: list[ModelCard], exports: bool) -> list[dict[str, Any]]:
     """Prove the cards and return one row a group."""
     reporter = StepReporter()
-    with reporter.step("Starting torch and transformers"):
-        try:
-            from ..export.proof import prove, prove_export
-        except ImportError as error:
-            if (error.name or "").startswith("pool_export"):
-                raise
-            raise MissingExtraError((error.name or "torch").split(".")[0], "export") from error
+    with reporter.step("Starting torch and transformers"), naming_extra("export", "torch"):
+        from ..export.proof import prove, prove_export
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="pool-export-zoo-") as name:
         folder = Path(name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from ..poolers.parts import InputType, SparseHead
+from ..poolers.parts import InputType
 from .engine import Engine
 from .errors import BundleError, InputError
 from .image_engine import check_images
@@ -62,8 +63,6 @@ def score(
     require_task("score", spec)
     queries = trimmed(queries, engine.tokenizer, "max_tokens_per_query", pairing.max_tokens_per_query)
     documents = trimmed(documents, engine.tokenizer, "max_tokens_per_doc", pairing.max_tokens_per_doc)
-    if spec.is_sparse_only:
-        return _score_sparse(engine, queries, documents, pairs, params or PoolingParams(), options, pairing)
     if spec.convert == "embed" and spec.is_token_level:
         return _score_tokens(engine, queries, documents, pairs, params or PoolingParams(), options, pairing)
     if spec.convert == "embed":
@@ -125,15 +124,26 @@ def _score_vectors(
     manifest = engine.bundle.manifest
     check_params(params, "score", manifest.pooling, engine.bundle.name)
     pairing.refuse(TEMPLATE_OPTIONS, "and an embedding model reads its two texts apart; use a prompt name a side")
-    function = SIMILARITY_FUNCTIONS.get(manifest.similarity)
-    if function is None:
-        known = ", ".join(SIMILARITY_FUNCTIONS)
-        raise BundleError(f"the bundle names the similarity {manifest.similarity!r}; expected one of: {known}")
     # Of the parameters only truncation matters: the bundle says how its vectors are compared.
     embedding = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
     # Every input is embedded once, however many pairs it is part of.
-    rows = run(engine, "embed", [*queries, *documents], embedding, options)
-    return _meet(engine, rows[: len(queries)], rows[len(queries) :], pairs, function)
+    texts = [*queries, *documents]
+    rows: Sequence[tuple[Encoded, Any]]
+    sparse = manifest.pooling.sparse
+    if manifest.pooling.is_sparse_only and sparse is not None:
+        worth: Callable[[Any, Any], float] = partial(similarity, kind=sparse.similarity)
+        rows = embed_sparse(engine, texts, embedding, options)
+    else:
+        worth = _similarity_of(manifest.similarity)
+        rows = run(engine, "embed", texts, embedding, options)
+    return _meet(engine, rows[: len(queries)], rows[len(queries) :], pairs, worth)
+
+
+def _similarity_of(name: str) -> Callable[[Any, Any], float]:
+    if name not in SIMILARITY_FUNCTIONS:
+        known = ", ".join(SIMILARITY_FUNCTIONS)
+        raise BundleError(f"the bundle names the similarity {name!r}; expected one of: {known}")
+    return SIMILARITY_FUNCTIONS[name]
 
 
 def _score_tokens(
@@ -159,31 +169,6 @@ def _score_tokens(
     kind = late.similarity if late is not None else "maxsim"
     left, right = embed(queries, "query"), embed(documents, "document")
     return _meet(engine, left, right, pairs, lambda query, document: maxsim(query, document, kind))
-
-
-def _score_sparse(
-    engine: Engine,
-    queries: list[str],
-    documents: list[str],
-    pairs: list[tuple[int, int]],
-    params: PoolingParams,
-    options: CallOptions,
-    pairing: PairOptions,
-) -> list[ScoringRequestOutput]:
-    """SPLADE: the dot product, or what the checkpoint names."""
-    head = engine.bundle.manifest.pooling.sparse or SparseHead(kind="splade")
-    check_params(params, "score", engine.bundle.manifest.pooling, engine.bundle.name)
-    pairing.refuse(TEMPLATE_OPTIONS, "and an embedding model reads its two texts apart; use a prompt name a side")
-    vectors = PoolingParams(truncate_prompt_tokens=params.truncate_prompt_tokens)
-    left, right = _side_prompts(engine, queries, documents, pairing)
-    rows = embed_sparse(engine, [*left, *right], vectors, options)
-    return _meet(
-        engine,
-        rows[: len(queries)],
-        rows[len(queries) :],
-        pairs,
-        lambda query, document: similarity(query, document, head.similarity),
-    )
 
 
 def _side_prompts(
