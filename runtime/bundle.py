@@ -14,15 +14,16 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: its folder and its checked manifest."""
+    """An opened bundle: its folder, its checked manifest, and the name it is served under, if it is."""
 
     folder: Path
     manifest: Manifest
+    alias: str = ""
 
     @property
     def name(self) -> str:
-        """The name shown in messages: the source id."""
-        return self.manifest.source.id
+        """The name shown in messages: the alias, else the source id."""
+        return self.alias or self.manifest.source.id
 
     def graph(self, precision: str = "auto") -> tuple[str, GraphInfo]:
         """Return ``(precision, graph)``; ``auto`` takes fp32, or what an adopted bundle without one has first.

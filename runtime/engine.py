@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .config import RuntimeConfig
 from .image_engine import ImageEngine
 from .manifest import GraphInfo
 from .outputs import require_finite
-from .planning import Batch, plan_batches
+from .planning import plan_batches
 from .session import Session
 from .tokens import Encoded, TextTokenizer
 
@@ -25,6 +26,25 @@ Progress = Callable[[int], object]
 _MAX_LOGITS = 2**25
 
 _SEQUENCE_AXIS = "sequence_length"
+
+
+class PoolingEngine(Protocol):
+    """What a call needs of an engine: ``Engine`` itself, or its shared form behind a scheduler (``scheduling/``)."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The opened bundle."""
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """Its tokenizer."""
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Graph outputs that may be asked for."""
+
+    def run(self, inputs: Sequence[Encoded], outputs: Sequence[str], progress: Progress | None = None) -> list[Rows]:
+        """Answer inputs in their order; see ``Engine.run``."""
 
 
 class Engine:
@@ -47,7 +67,12 @@ class Engine:
         self.session = Session(bundle, config)
         self.images = ImageEngine(bundle, config)
         self.token_level = _token_level_outputs(bundle.graph(config.precision)[1])
-        self._max_tokens = _token_budget(config, bundle.manifest.pooling)
+        self.max_tokens = _token_budget(config, bundle.manifest.pooling)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Graph outputs that may be asked for."""
+        return self.session.output_names
 
     def run(self, inputs: Sequence[Encoded], outputs: Sequence[str], progress: Progress | None = None) -> list[Rows]:
         """Run inputs through the graph.
@@ -68,19 +93,36 @@ class Engine:
         results: list[Rows] = [{} for _ in inputs]
         plan = plan_batches(
             [len(item) for item in inputs],
-            max_tokens=self._max_tokens,
+            max_tokens=self.max_tokens,
             max_rows=self.config.max_batch_size,
         )
         for batch in plan:
-            values = self.session.run(self._feeds(inputs, batch), outputs)
-            for name, value in values.items():
-                for position, row in enumerate(batch.rows):
-                    cut = value[position, : len(inputs[row])] if name in self.token_level else value[position]
-                    # Copied: a view would keep the whole padded batch alive.
-                    results[row][name] = require_finite(np.array(cut, dtype=np.float32), name)
+            for row, answer in zip(batch.rows, self.forward([inputs[row] for row in batch.rows], outputs), strict=True):
+                results[row] = checked(answer)
             if progress is not None:
                 progress(len(batch.rows))
         return results
+
+    def weight(self, item: Encoded) -> int:
+        """Tokens that an input counts for in a batch; an image has its patches."""
+        return self.images.tokens if item.image is not None else len(item)
+
+    def forward(self, batch: Sequence[Encoded], outputs: Sequence[str]) -> list[Rows]:
+        """Run one batch, texts or images, padded to its longest. The numbers are not checked (see ``checked``).
+
+        Raises:
+            RuntimeFailure: the graph failed.
+        """
+        if batch[0].image is not None:
+            return self.images.forward([item.image for item in batch], outputs)
+        values = self.session.run(self._feeds(batch), outputs)
+        rows: list[Rows] = [{} for _ in batch]
+        for name, value in values.items():
+            for position, item in enumerate(batch):
+                cut = value[position, : len(item)] if name in self.token_level else value[position]
+                # Copied: a view would keep the whole padded batch alive.
+                rows[position][name] = np.array(cut, dtype=np.float32)
+        return rows
 
     def _run_towers(self, inputs: Sequence[Encoded], outputs: Sequence[str], progress: Progress | None) -> list[Rows]:
         """Texts through one graph, images through the other, answers in input order."""
@@ -91,19 +133,27 @@ class Engine:
         placed = dict(zip([*texts, *images], answers, strict=True))
         return [placed[index] for index in range(len(inputs))]
 
-    def _feeds(self, inputs: Sequence[Encoded], batch: Batch) -> dict[str, Array]:
-        shape = (len(batch.rows), batch.length)
+    def _feeds(self, batch: Sequence[Encoded]) -> dict[str, Array]:
+        shape = (len(batch), max(map(len, batch)))
         ids = np.full(shape, self.tokenizer.policy.pad_token_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
         types = np.zeros(shape, dtype=np.int64)
         pooled = np.zeros(shape, dtype=np.int64)
-        for position, row in enumerate(batch.rows):
-            item = inputs[row]
+        for position, item in enumerate(batch):
             ids[position, : len(item)] = item.ids
             mask[position, : len(item) - item.unattended] = 1
             types[position, : len(item)] = item.type_ids
             pooled[position, item.prompt_length : len(item)] = 1
         return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "pooling_mask": pooled}
+
+
+def checked(rows: Rows) -> Rows:
+    """Return the outputs of one text.
+
+    Raises:
+        RuntimeFailure: a number is not finite.
+    """
+    return {name: require_finite(value, name) for name, value in rows.items()}
 
 
 def _token_budget(config: RuntimeConfig, spec: PoolingSpec) -> int:

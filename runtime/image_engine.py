@@ -13,7 +13,7 @@ from .bundle import Bundle
 from .config import RuntimeConfig
 from .errors import InputError
 from .images import pixel_values
-from .manifest import Manifest
+from .manifest import ImageTower, Manifest
 from .outputs import require_finite
 from .planning import plan_batches
 from .prompts import Prompt
@@ -87,23 +87,47 @@ class ImageEngine:
             InputError: an image that cannot be read, or an output the graph does not have.
             RuntimeFailure: the graph failed or answered a non-finite number.
         """
-        tower, session = self._bundle.manifest.image, self.session
-        if tower is None:
-            raise InputError("this model takes text only; an image was given")
-        names = {name: _counterpart(name, session.output_names) for name in outputs}
         results: list[Rows] = [{} for _ in images]
         plan = plan_batches(
-            [tower.tokens] * len(images), max_tokens=self._config.max_batch_tokens, max_rows=self._config.max_batch_size
+            [self.tokens] * len(images), max_tokens=self._config.max_batch_tokens, max_rows=self._config.max_batch_size
         )
         for batch in plan:
-            feeds = {"pixel_values": pixel_values([images[row] for row in batch.rows], tower.policy)}
-            values = session.run(feeds, sorted(set(names.values())))
-            for position, row in enumerate(batch.rows):
-                for name, own in names.items():
-                    results[row][name] = require_finite(np.array(values[own][position], dtype=np.float32), name)
+            answers = self.forward([images[row] for row in batch.rows], outputs)
+            for row, answer in zip(batch.rows, answers, strict=True):
+                results[row] = {name: require_finite(value, name) for name, value in answer.items()}
             if progress is not None:
                 progress(len(batch.rows))
         return results
+
+    @property
+    def tokens(self) -> int:
+        """What one image weighs in a batch, as its patches.
+
+        Raises:
+            InputError: the model takes text only.
+        """
+        return self._tower.tokens
+
+    def forward(self, images: Sequence[Any], outputs: Sequence[str]) -> list[Rows]:
+        """Preprocess and run one batch; the numbers are not checked.
+
+        Raises:
+            InputError, RuntimeFailure: as ``run``.
+        """
+        tower, session = self._tower, self.session
+        names = {name: _counterpart(name, session.output_names) for name in outputs}
+        values = session.run({"pixel_values": pixel_values(images, tower.policy)}, sorted(set(names.values())))
+        return [
+            {name: np.array(values[own][position], dtype=np.float32) for name, own in names.items()}
+            for position in range(len(images))
+        ]
+
+    @property
+    def _tower(self) -> ImageTower:
+        tower = self._bundle.manifest.image
+        if tower is None:
+            raise InputError("this model takes text only; an image was given")
+        return tower
 
 
 def _counterpart(name: str, available: Sequence[str]) -> str:

@@ -78,12 +78,17 @@ def _limit(tokenizer: TextTokenizer, most: int | None, asked: int | None, has_ma
 def _marked(item: Encoded, marker: int, first_special: int | None) -> Encoded:
     at = 1 if first_special is not None and item.ids[0] == first_special else 0
     ids = [*item.ids[:at], marker, *item.ids[at:]]
-    return Encoded(ids, [*item.type_ids[:at], 0, *item.type_ids[at:]])
+    return Encoded(ids, [*item.type_ids[:at], 0, *item.type_ids[at:]], truncated=item.truncated)
 
 
 def _expanded(item: Encoded, length: int, token: int, attend: bool) -> Encoded:
     missing = max(0, length - len(item))
-    return Encoded(item.ids + [token] * missing, item.type_ids + [0] * missing, unattended=0 if attend else missing)
+    return Encoded(
+        item.ids + [token] * missing,
+        item.type_ids + [0] * missing,
+        unattended=0 if attend else missing,
+        truncated=item.truncated,
+    )
 
 
 def kept_rows(late: LateInteraction, input_type: InputType | None, ids: Sequence[int]) -> Array:

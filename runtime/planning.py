@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# Below so many padded tokens a forward pass does not fill the cores, so padding costs next to nothing there;
+# above it, a batch grows only while no more than so much of it is padding.
+_FREE_TOKENS = 256
+_MAX_PADDING = 0.2
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -42,3 +47,37 @@ def plan_batches(lengths: Sequence[int], *, max_tokens: int, max_rows: int) -> l
         batches.append(Batch(tuple(order[start : start + rows]), length))
         start += rows
     return batches
+
+
+def fill_batch(lengths: Sequence[int], first: int, *, max_tokens: int, max_rows: int) -> tuple[int, int]:
+    """Choose which waiting texts run together with the one whose turn it is.
+
+    From the first, the batch grows to the neighbour in length that adds the least padding, until it is
+    full, or until the padding is no longer worth it.
+
+    Args:
+        lengths: token counts of the waiting texts, ascending.
+        first: position of the text whose turn it is; it is always in, even if it is longer than a batch.
+        max_tokens: largest ``rows * length``.
+        max_rows: most texts.
+
+    Returns:
+        ``start`` and ``stop`` of the slice to run.
+    """
+    start, stop = first, first + 1
+    used = lengths[first]
+    while stop - start < max_rows:
+        rows, longest = stop - start + 1, lengths[stop - 1]
+        shorter = longest - lengths[start - 1] if start > 0 else None
+        longer = (lengths[stop] - longest) * (rows - 1) if stop < len(lengths) else None
+        if shorter is None and longer is None:
+            break
+        grows_up = shorter is None or (longer is not None and longer < shorter)
+        added = lengths[stop] if grows_up else lengths[start - 1]
+        padded = rows * (added if grows_up else longest)
+        is_worth = padded <= _FREE_TOKENS or padded - used - added <= _MAX_PADDING * padded
+        if padded > max_tokens or not is_worth:
+            break
+        used += added
+        start, stop = (start, stop + 1) if grows_up else (start - 1, stop)
+    return start, stop

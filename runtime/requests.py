@@ -12,7 +12,7 @@ import numpy as np
 
 from ..poolers.parts import InputType
 from ..poolers.spec import PoolingSpec, Task
-from .engine import Engine
+from .engine import PoolingEngine
 from .errors import InputError
 from .image_engine import check_images
 from .late import check_input_type, encode_texts, kept_rows
@@ -103,7 +103,7 @@ def require_task(task: Task, spec: PoolingSpec) -> None:
     raise InputError(f"{why} Supported tasks: {', '.join(spec.tasks)}")
 
 
-def run(engine: Engine, task: Task, prompts: list[Prompt], params: Params, options: CallOptions) -> Rows:
+def run(engine: PoolingEngine, task: Task, prompts: list[Prompt], params: Params, options: CallOptions) -> Rows:
     """Check a request and run it.
 
     Returns:
@@ -119,7 +119,7 @@ def run(engine: Engine, task: Task, prompts: list[Prompt], params: Params, optio
 
     groups: dict[str, list[int]] = {}
     for index, item in enumerate(each):
-        output = required_output(task, spec, engine.session.output_names, item)
+        output = required_output(task, spec, engine.output_names, item)
         groups.setdefault(output, []).append(index)
     values: list[np.ndarray] = [np.empty(0, np.float32)] * len(encoded)
     with progress_bar(options.use_tqdm, len(encoded)) as bar:
@@ -131,7 +131,7 @@ def run(engine: Engine, task: Task, prompts: list[Prompt], params: Params, optio
     return list(zip(encoded, values, strict=True))
 
 
-def prepare(engine: Engine, task: Task, prompts: list[Prompt], params: Params) -> Sequence[PoolingParams]:
+def prepare(engine: PoolingEngine, task: Task, prompts: list[Prompt], params: Params) -> Sequence[PoolingParams]:
     """Check the task and the parameters of a call; return one for every prompt.
 
     Raises:
@@ -146,7 +146,9 @@ def prepare(engine: Engine, task: Task, prompts: list[Prompt], params: Params) -
     return each
 
 
-def encode(engine: Engine, prompts: list[Prompt], each: Sequence[PoolingParams], options: CallOptions) -> list[Encoded]:
+def encode(
+    engine: PoolingEngine, prompts: list[Prompt], each: Sequence[PoolingParams], options: CallOptions
+) -> list[Encoded]:
     """Tokenize the prompts of one call.
 
     Raises:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..poolers.parts import InputType
-from .engine import Engine
+from .engine import PoolingEngine
 from .errors import BundleError, InputError
 from .image_engine import check_images
 from .images import holds_image
@@ -41,7 +41,7 @@ def pair_up(queries: Sequence[object], documents: Sequence[object]) -> list[tupl
 
 
 def score(
-    engine: Engine,
+    engine: PoolingEngine,
     data_1: Any,
     data_2: Any,
     params: PoolingParams | None,
@@ -77,7 +77,7 @@ def score(
 
 
 def _pair_prompts(
-    engine: Engine,
+    engine: PoolingEngine,
     texts: Sequence[tuple[str, str]],
     params: PoolingParams | None,
     options: CallOptions,
@@ -99,7 +99,7 @@ def _pair_prompts(
 
 
 def _score_images(
-    engine: Engine,
+    engine: PoolingEngine,
     left: list[Prompt],
     right: list[Prompt],
     params: PoolingParams | None,
@@ -113,7 +113,7 @@ def _score_images(
 
 
 def _score_vectors(
-    engine: Engine,
+    engine: PoolingEngine,
     queries: list[Prompt],
     documents: list[Prompt],
     pairs: list[tuple[int, int]],
@@ -147,7 +147,7 @@ def _similarity_of(name: str) -> Callable[[Any, Any], float]:
 
 
 def _score_tokens(
-    engine: Engine,
+    engine: PoolingEngine,
     queries: list[str],
     documents: list[str],
     pairs: list[tuple[int, int]],
@@ -172,7 +172,7 @@ def _score_tokens(
 
 
 def _side_prompts(
-    engine: Engine, queries: list[str], documents: list[str], pairing: PairOptions
+    engine: PoolingEngine, queries: list[str], documents: list[str], pairing: PairOptions
 ) -> tuple[list[Prompt], list[Prompt]]:
     """Queries and documents, each behind the prompt of its side."""
     policy, spec = engine.tokenizer.policy, engine.bundle.manifest.pooling
@@ -184,7 +184,7 @@ def _side_prompts(
 
 
 def _meet(
-    engine: Engine,
+    engine: PoolingEngine,
     queries: Sequence[tuple[Encoded, Any]],
     documents: Sequence[tuple[Encoded, Any]],
     pairs: list[tuple[int, int]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ class Encoded:
 
     ``unattended`` counts the tokens at the end that the model does not attend to and that answer all
     the same: the expansion of a ColBERT query. ``prompt_length`` is the number of leading tokens that
-    are left out of pooling.
+    are left out of pooling, and ``truncated`` says that tokens were cut off.
     """
 
     ids: list[int]
@@ -34,6 +34,7 @@ class Encoded:
     _: KW_ONLY
     unattended: int = 0
     prompt_length: int = 0
+    truncated: bool = False
     image: Any = field(default=None, compare=False)
 
     def __len__(self) -> int:
@@ -99,13 +100,18 @@ class TextTokenizer:
                 by_limit.setdefault(limit, []).append(index)
             else:
                 ids = _cut(prompt.token_ids, limit, side)
-                encoded[index] = Encoded(ids, [0] * len(ids))
+                encoded[index] = Encoded(ids, [0] * len(ids), truncated=len(ids) < len(prompt.token_ids))
         for limit, indices in by_limit.items():
             texts = [_text(prompts[index]) for index in indices]
             encodings = self._encode_texts(texts, limit, add_special_tokens, side)
             for index, encoding in zip(indices, encodings, strict=True):
                 length = self.prompt_length(prompts[index].unpooled, add_special_tokens)
-                encoded[index] = Encoded(encoding.ids, encoding.type_ids, prompt_length=length)
+                encoded[index] = Encoded(
+                    encoding.ids,
+                    encoding.type_ids,
+                    prompt_length=length,
+                    truncated=limit is not None and bool(encoding.overflowing),
+                )
         for item in encoded.values():
             if item.image is None:
                 self.check(item)
@@ -174,8 +180,8 @@ class TextTokenizer:
         missing = self.policy.max_length - len(item)
         ids, types = [self.policy.pad_token_id] * missing, [0] * missing
         if self.policy.padding_side == "left":
-            return Encoded(ids + item.ids, types + item.type_ids)
-        return Encoded(item.ids + ids, item.type_ids + types)
+            return replace(item, ids=ids + item.ids, type_ids=types + item.type_ids)
+        return replace(item, ids=item.ids + ids, type_ids=item.type_ids + types)
 
     def limit(self, value: Any) -> int | None:
         """Read a truncation size: ``None`` stays, -1 is the model's limit.

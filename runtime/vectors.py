@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .engine import Array, Engine
+from .engine import Array, PoolingEngine
 from .errors import InputError
 from .outputs import AllEmbeddingsOutput, EmbeddingOutput, SparseEmbeddingOutput
 from .params import PoolingParams
@@ -16,7 +16,7 @@ from .tokens import Encoded
 
 
 def embed_sparse(
-    engine: Engine,
+    engine: PoolingEngine,
     prompts: list[Prompt],
     params: Params,
     options: CallOptions,
@@ -35,7 +35,7 @@ def embed_sparse(
     return [(item, to_sparse(head, value, item.ids, max_active_dims)) for item, value in rows]
 
 
-def named(engine: Engine, sparse: Sparse) -> SparseEmbeddingOutput:
+def named(engine: PoolingEngine, sparse: Sparse) -> SparseEmbeddingOutput:
     """Give the indices their tokens."""
     spec = engine.bundle.manifest.pooling
     tokens = tuple(engine.tokenizer.tokens([int(index) for index in sparse[0]]))
@@ -43,7 +43,7 @@ def named(engine: Engine, sparse: Sparse) -> SparseEmbeddingOutput:
 
 
 def embed_all(
-    engine: Engine, prompts: list[Prompt], params: Params, options: CallOptions
+    engine: PoolingEngine, prompts: list[Prompt], params: Params, options: CallOptions
 ) -> list[tuple[Encoded, AllEmbeddingsOutput]]:
     """Return every kind of vector of every prompt; the graph runs once.
 
@@ -63,9 +63,9 @@ def embed_all(
     ]
 
 
-def _outputs(engine: Engine, params: PoolingParams) -> dict[str, str]:
+def _outputs(engine: PoolingEngine, params: PoolingParams) -> dict[str, str]:
     """Kind of vector -> the graph output that holds it."""
-    spec, available = engine.bundle.manifest.pooling, engine.session.output_names
+    spec, available = engine.bundle.manifest.pooling, engine.output_names
     if spec.is_sparse_only:
         return {"sparse": "sparse_embedding"}
     if spec.is_token_level:
@@ -79,7 +79,7 @@ def _outputs(engine: Engine, params: PoolingParams) -> dict[str, str]:
 
 
 def _all_of(
-    engine: Engine,
+    engine: PoolingEngine,
     names: Mapping[str, str],
     params: PoolingParams,
     row: Mapping[str, Array],

@@ -1,0 +1,177 @@
+"""The waiting texts of many callers, in the order in which it is fair and cheap to run them.
+
+Fair: start-time fair queueing (Goyal, Vin and Cheng 1996). A text's tag is the virtual time at which its
+caller's earlier texts would be done, so that one text of a new caller is not behind the thousand of another,
+and nobody waits for ever. Cheap: the text whose turn it is takes along those whose length is nearest.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+
+from ..engine import Rows
+from ..planning import fill_batch
+from ..tokens import Encoded
+from .call import Call
+
+Kind = tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Ticket:
+    """Inputs that one call waits for together.
+
+    Attributes:
+        inputs: what to run.
+        outputs: graph outputs asked for.
+        weights: tokens of each input.
+        call: whose they are.
+        answer: the rows, in the order of ``inputs``; or the error that ended it.
+    """
+
+    inputs: Sequence[Encoded]
+    outputs: tuple[str, ...]
+    weights: Sequence[int]
+    call: Call
+    answer: Future[list[Rows]] = field(default_factory=Future)
+    rows: dict[int, Rows] = field(default_factory=dict)
+    submitted: float = field(default_factory=monotonic)
+
+    def put(self, index: int, row: Rows) -> bool:
+        """Store one answer; true when it was the last."""
+        self.rows[index] = row
+        return len(self.rows) == len(self.inputs)
+
+    def complete(self) -> None:
+        """Hand over the rows."""
+        with suppress(InvalidStateError):
+            self.answer.set_result([self.rows[index] for index in range(len(self.inputs))])
+
+    def fail(self, error: BaseException) -> None:
+        """End the ticket with an error, unless it has ended (another thread may be ending it right now)."""
+        with suppress(InvalidStateError):
+            self.answer.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One waiting input; ``waits`` until it is taken out."""
+
+    ticket: Ticket
+    index: int
+    weight: int
+    kind: Kind
+    waits: bool = True
+
+    @property
+    def encoded(self) -> Encoded:
+        """The tokens."""
+        return self.ticket.inputs[self.index]
+
+
+@dataclass
+class _Lane:
+    """Inputs that may run together, by ascending weight; two lists, because bisect is fastest on plain numbers."""
+
+    weights: list[int] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
+
+    def add(self, item: Item) -> None:
+        at = bisect_right(self.weights, item.weight)
+        self.weights.insert(at, item.weight)
+        self.items.insert(at, item)
+
+    def find(self, item: Item) -> int:
+        return self.items.index(item, bisect_left(self.weights, item.weight))
+
+    def take(self, start: int, stop: int) -> list[Item]:
+        taken = self.items[start:stop]
+        del self.items[start:stop], self.weights[start:stop]
+        return taken
+
+
+class FairQueue:
+    """Waiting inputs. Not thread-safe: its owner holds a lock.
+
+    Attributes:
+        tokens: tokens waiting.
+    """
+
+    def __init__(self) -> None:
+        """Start empty, at virtual time zero."""
+        self.tokens = 0
+        self._lanes: dict[Kind, _Lane] = {}
+        self._waiting: Counter[Ticket] = Counter()
+        self._turns: list[tuple[float, int, Item]] = []  # a heap by tag, then arrival; may hold taken items
+        self._arrivals = itertools.count()
+        self._now = 0.0
+
+    def __len__(self) -> int:
+        """Number of waiting inputs."""
+        return self._waiting.total()
+
+    def put(self, ticket: Ticket) -> None:
+        """Queue the inputs of a ticket behind one another, beside those of the other callers."""
+        tag = self._now
+        for index, (encoded, weight) in enumerate(zip(ticket.inputs, ticket.weights, strict=True)):
+            # Images and texts go through different graphs, and other outputs may be much larger to copy.
+            kind = ("image" if encoded.image is not None else "text", *ticket.outputs)
+            item = Item(ticket, index, weight, kind)
+            self._lanes.setdefault(kind, _Lane()).add(item)
+            heapq.heappush(self._turns, (tag, next(self._arrivals), item))
+            tag += weight
+        self.tokens += sum(ticket.weights)
+        self._waiting[ticket] += len(ticket.inputs)
+
+    def pick(self, max_tokens: int, max_rows: int) -> list[Item]:
+        """Take the next batch out: the input whose turn it is, and those that pad least beside it.
+
+        Returns:
+            The batch; empty where nothing waits.
+        """
+        while self._turns:
+            tag, _, first = heapq.heappop(self._turns)
+            if first.waits:
+                self._now = max(self._now, tag)
+                lane = self._lanes[first.kind]
+                span = fill_batch(lane.weights, lane.find(first), max_tokens=max_tokens, max_rows=max_rows)
+                return self._taken(first.kind, lane.take(*span))
+        return []
+
+    def drop(self, ticket: Ticket) -> int:
+        """Take out what still waits of a ticket; return how many inputs that were."""
+        if ticket not in self._waiting:
+            return 0
+        dropped = 0
+        for kind, lane in list(self._lanes.items()):
+            mine = [item for item in lane.items if item.ticket is ticket]
+            if mine:
+                kept = [item for item in lane.items if item.ticket is not ticket]
+                self._lanes[kind] = _Lane([item.weight for item in kept], kept)
+                dropped += len(self._taken(kind, mine))
+        self._turns = [turn for turn in self._turns if turn[2].waits]
+        heapq.heapify(self._turns)
+        return dropped
+
+    def tickets(self) -> list[Ticket]:
+        """The tickets of which something waits."""
+        return list(self._waiting)
+
+    def _taken(self, kind: Kind, items: list[Item]) -> list[Item]:
+        for item in items:
+            item.waits = False
+            self.tokens -= item.weight
+            self._waiting[item.ticket] -= 1
+            if not self._waiting[item.ticket]:
+                del self._waiting[item.ticket]
+        if not self._lanes[kind].items:
+            del self._lanes[kind]
+        return items

@@ -1,0 +1,232 @@
+"""The one thread that runs an engine for many callers: takes batches from the queue, hands rows back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
+
+from ...poolers.errors import PoolExportError
+from ..engine import Engine, Rows, checked
+from ..errors import RuntimeFailure
+from ..tokens import Encoded
+from .call import Call, Overloaded, Stopping
+from .queue import FairQueue, Item, Ticket
+
+# So many forward passes in a row have to fail, each alone in its batch, before the engine counts as broken.
+_BROKEN_AFTER = 3
+# A guess of tokens a second, until the first batches tell.
+_FIRST_RATE = 2000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueLimits:
+    """How much may wait.
+
+    Attributes:
+        max_tokens: tokens in the queue; more is refused, unless the queue is empty.
+        window: seconds that a batch waits for callers that are still tokenizing. Nobody else is waited for.
+    """
+
+    max_tokens: int = 500_000
+    window: float = 0.002
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """One forward pass: texts, their tokens, tokens with padding, seconds, and the callers that shared it."""
+
+    rows: int
+    tokens: int
+    padded: int
+    seconds: float
+    calls: int
+    failed: bool = False
+
+
+class Observer(Protocol):
+    """Is told of every forward pass (metrics)."""
+
+    def __call__(self, report: BatchReport) -> object:
+        """Take note of it; runs in the scheduler's thread."""
+
+
+class Scheduler:
+    """Batches the texts of many callers for one engine. ``submit`` is safe from any thread.
+
+    Attributes:
+        engine: what it runs.
+        limits: how much may wait.
+    """
+
+    def __init__(self, engine: Engine, limits: QueueLimits | None = None, observer: Observer | None = None) -> None:
+        """Start the thread."""
+        self.engine = engine
+        self.limits = limits or QueueLimits()
+        self._observer: Observer = observer or (lambda report: None)
+        self._queue = FairQueue()
+        self._changed = threading.Condition()
+        self._coming = 0
+        self._stopping = False
+        self._failures = 0
+        self._rate = _FIRST_RATE
+        self._thread = threading.Thread(target=self._work, name="pool-export-scheduler", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the thread lives and its last forward passes were not all failures."""
+        return self._thread.is_alive() and self._failures < _BROKEN_AFTER
+
+    @property
+    def queued_tokens(self) -> int:
+        """Tokens waiting now."""
+        return self._queue.tokens
+
+    @property
+    def queued_rows(self) -> int:
+        """Texts waiting now."""
+        with self._changed:
+            return len(self._queue)
+
+    def expect(self, count: int) -> None:
+        """Say that so many callers more (or fewer) are tokenizing; a batch waits for them, briefly."""
+        with self._changed:
+            self._coming += count
+            self._changed.notify()
+
+    def retry_after(self) -> float:
+        """Seconds in which half of what waits should be done, from the rate of the last batches; at least 1."""
+        return max(1.0, self._queue.tokens / 2 / self._rate)
+
+    def submit(self, inputs: Sequence[Encoded], outputs: Sequence[str], call: Call) -> Ticket:
+        """Queue inputs.
+
+        Raises:
+            Overloaded: the queue is full.
+            Stopping: the scheduler takes nothing new.
+            DeadlineExceeded, Cancelled: the call is over already.
+        """
+        call.check()
+        ticket = Ticket(inputs, tuple(outputs), [self.engine.weight(item) for item in inputs], call)
+        tokens = sum(ticket.weights)
+        with self._changed:
+            if self._stopping:
+                raise Stopping("the server is shutting down")
+            # Into an empty queue anything goes, or a request above the limit could never be served.
+            if self._queue.tokens and self._queue.tokens + tokens > self.limits.max_tokens:
+                raise Overloaded(
+                    f"the queue is full: {self._queue.tokens} tokens wait, this request has {tokens}, the limit is "
+                    f"{self.limits.max_tokens} (max_queued_tokens); try again later",
+                    self.retry_after(),
+                )
+            self._queue.put(ticket)
+            self._changed.notify()
+        call.prompt_tokens += tokens
+        call.rows += len(inputs)
+        call.truncated += sum(item.truncated for item in inputs)
+        call.on_over(lambda why: self._give_up(ticket, why))
+        return ticket
+
+    def wait(self, ticket: Ticket) -> list[Rows]:
+        """Block until a ticket is answered.
+
+        Raises:
+            DeadlineExceeded, Cancelled: the call ended first.
+            PoolExportError: what the forward pass raised.
+        """
+        try:
+            return ticket.answer.result(ticket.call.remaining())
+        except FutureTimeout:
+            ticket.call.expire()
+            return ticket.answer.result()
+        finally:
+            ticket.call.on_over(None)
+
+    def close(self) -> None:
+        """Take nothing new, run what waits, and end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _give_up(self, ticket: Ticket, why: PoolExportError) -> None:
+        with self._changed:
+            self._queue.drop(ticket)
+        ticket.fail(why)
+
+    # ------------------------------------------------------------------------------- in the thread
+
+    def _work(self) -> None:
+        while batch := self._next():
+            self._run(batch)
+
+    def _next(self) -> list[Item]:
+        """Wait for a batch; empty when the scheduler was closed and nothing waits."""
+        budget, rows = self.engine.max_tokens, self.engine.config.max_batch_size
+        with self._changed:
+            while True:
+                self._changed.wait_for(lambda: len(self._queue) or self._stopping)
+                until = monotonic() + self.limits.window
+                self._changed.wait_for(
+                    lambda: self._coming <= 0 or self._queue.tokens >= budget or self._stopping,
+                    max(0.0, until - monotonic()),
+                )
+                for ticket in self._queue.tickets():
+                    if ticket.call.remaining() == 0:
+                        ticket.call.expire()  # drops it and wakes its thread, by way of `_give_up`
+                if batch := self._queue.pick(budget, rows):
+                    return batch
+                if self._stopping:
+                    return []
+
+    def _run(self, batch: list[Item]) -> None:
+        """Run a batch; where it fails, every ticket alone, so that one cannot fail another."""
+        try:
+            self._forward(batch)
+        except Exception as error:  # noqa: BLE001  (whatever it was, the thread lives on and the callers hear of it)
+            tickets = list(dict.fromkeys(item.ticket for item in batch))
+            if len(tickets) == 1:
+                self._fail(tickets[0], error)
+                return
+            for ticket in tickets:
+                self._run([item for item in batch if item.ticket is ticket])
+
+    def _forward(self, batch: list[Item]) -> None:
+        started = monotonic()
+        tickets = list(dict.fromkeys(item.ticket for item in batch))
+        tokens = sum(item.weight for item in batch)
+        padded = len(batch) * max(item.weight for item in batch)
+        failed = True
+        try:
+            rows = self.engine.forward([item.encoded for item in batch], batch[0].ticket.outputs)
+            failed = False
+        finally:
+            seconds = monotonic() - started
+            self._observer(BatchReport(len(batch), tokens, padded, seconds, len(tickets), failed))
+        self._rate += 0.1 * (tokens / max(seconds, 1e-6) - self._rate)
+        for ticket in tickets:
+            if not ticket.rows:
+                ticket.call.timings.queue += started - ticket.submitted
+            ticket.call.timings.forward += seconds
+        self._hand_out(batch, rows)
+
+    def _hand_out(self, batch: list[Item], rows: list[Rows]) -> None:
+        for item, row in zip(batch, rows, strict=True):
+            try:
+                last = item.ticket.put(item.index, checked(row))
+            except RuntimeFailure as error:
+                self._fail(item.ticket, error)
+                continue
+            self._failures = 0
+            if last:
+                item.ticket.complete()
+
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
+        self._failures += 1
+        with self._changed:
+            self._queue.drop(ticket)
+        ticket.fail(error)

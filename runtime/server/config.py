@@ -1,0 +1,100 @@
+"""How a server is run: address, limits, keys, what it may read. The only reader of these variables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+from ..options import option
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?)?B?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+LOG_FORMATS = ("text", "json")
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes: ``8388608``, ``8MiB``, ``2G``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not (found := _SIZE.fullmatch(text.strip())):
+        raise ValueError(f"expected a size such as 8388608, 8MiB or 2G, got {text!r}")
+    return int(float(found[1]) * _UNITS[(found[2] or "").lower()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """Options of ``pool-export serve``. Each field is also a flag and a ``POOL_EXPORT_*`` variable."""
+
+    host: str = option("127.0.0.1", metavar="ADDRESS", help="Address to listen on; 0.0.0.0 opens it to the network.")
+    # Not `port`: Kubernetes sets POOL_EXPORT_PORT=tcp://… in every pod beside a service of that name.
+    listen_port: int = option(
+        8000, parse=int, metavar="N", flag="--port", help="Port to listen on; 0 takes a free one."
+    )
+    api_key: str | None = option(
+        None, metavar="KEY[,KEY…]", help="Keys that clients must send as `Authorization: Bearer KEY`; rather a file."
+    )
+    api_key_file: str | None = option(None, metavar="FILE", help="File with one key a line; `#` begins a comment.")
+    max_concurrent_requests: int = option(
+        256, parse=int, metavar="N", help="Requests in the server at once; one more is answered 429."
+    )
+    max_queued_tokens: int = option(
+        500_000, parse=int, metavar="N", help="Tokens that wait for a forward pass; a request above it is answered 429."
+    )
+    max_inputs: int = option(2048, parse=int, metavar="N", help="Texts, pairs or images in one request; more is 422.")
+    max_body: int = option(8 * 2**20, parse=parse_size, metavar="SIZE", help="Bytes of one request body; more is 413.")
+    request_timeout: float = option(
+        60.0, parse=float, metavar="SECONDS", help="A request not answered by then is dropped and answered 504."
+    )
+    read_timeout: float = option(
+        20.0, parse=float, metavar="SECONDS", help="A client has this long to send its headers, and again its body."
+    )
+    drain_timeout: float = option(
+        30.0, parse=float, metavar="SECONDS", help="After SIGTERM, finish accepted requests for at most this long."
+    )
+    batch_window_ms: float = option(
+        2.0,
+        parse=float,
+        metavar="MS",
+        help="A batch waits this long for requests that are being tokenized; 0 is never.",
+    )
+    log_format: str = option("text", choices=LOG_FORMATS, help="One line a request on stderr: for people, or as JSON.")
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot work.
+
+        Raises:
+            InputError: a limit below 1, a port that is none, or a time below 0.
+        """
+        if not 0 <= self.listen_port <= 65535:
+            raise InputError(f"port must be in [0, 65535], got {self.listen_port}")
+        for name in ("max_concurrent_requests", "max_queued_tokens", "max_inputs", "max_body"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("request_timeout", "read_timeout", "drain_timeout"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be above 0 seconds, got {getattr(self, name)}")
+        if not self.batch_window_ms >= 0:
+            raise InputError(f"batch_window_ms must be 0 or more, got {self.batch_window_ms}")
+
+    def keys(self) -> tuple[str, ...]:
+        """Every key that a client may use; none means that nobody is asked for one.
+
+        Raises:
+            InputError: a key file that cannot be read, or that holds no key.
+        """
+        keys = [key.strip() for key in (self.api_key or "").split(",")]
+        if self.api_key_file is not None:
+            try:
+                lines = Path(self.api_key_file).read_text("utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"api_key_file {self.api_key_file} cannot be read: {error}") from error
+            found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+            if not found:
+                raise InputError(f"api_key_file {self.api_key_file} holds no key; expected one a line")
+            keys += found
+        return tuple(key for key in keys if key)
