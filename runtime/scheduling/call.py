@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...poolers.errors import PoolExportError
 
@@ -32,18 +32,25 @@ class Stopping(PoolExportError):
 
 @dataclass
 class Timings:
-    """Seconds spent on one call.
+    """Seconds spent on one call. All but ``total`` follow one another and add up to nearly all of it.
 
     Attributes:
+        read: from the arrival of the headers until a worker takes the request up: its body, and the wait for a worker.
+        decode: from JSON to a typed body.
         tokenize: from the start of the work to the queue (tokenization and what is checked before it).
-        queue: waiting for the first batch.
-        forward: in batches that held a text of this call.
-        total: from the arrival of the request.
+        queue: waiting while no text of the call was in a batch (or in one that ended after the call had).
+        forward: in batches that held a text of this call, those that failed included.
+        encode: after the last batch: what is computed outside the graph, and JSON. The whole of a request that
+            needs no batch.
+        total: from the arrival of the request's headers until its answer is ready to be sent.
     """
 
+    read: float = 0.0
+    decode: float = 0.0
     tokenize: float = 0.0
     queue: float = 0.0
     forward: float = 0.0
+    encode: float = 0.0
     total: float = 0.0
 
 
@@ -68,22 +75,45 @@ class Call:
         self._clock = clock
         self._arrived = clock()
         self._working_since = self._arrived
+        self._forward_before = 0.0
         self._lock = threading.Lock()
         self._over: PoolExportError | None = None
         self._on_over: Callable[[PoolExportError], None] | None = None
 
     def begin_work(self) -> None:
-        """Note that a thread took the call up, or went on with it after a batch."""
+        """Note that a thread begins to prepare texts."""
         self._working_since = self._clock()
 
+    def note_taken_up(self) -> None:
+        """Note that a worker begins with the request."""
+        self.timings.read = self._lap()
+
+    def note_decoded(self) -> None:
+        """Note that the body is read."""
+        self.timings.decode = self._lap()
+
     def note_submitted(self) -> None:
-        """Note that its texts are tokenized and queued."""
-        self.timings.tokenize += self._clock() - self._working_since
+        """Note that its texts are tokenized and about to be queued."""
+        self.timings.tokenize += self._lap()
+        self._forward_before = self.timings.forward
+
+    def note_answered(self) -> None:
+        """Note that the wait for batches is over, however it ended."""
+        self.timings.queue += max(0.0, self._lap() - (self.timings.forward - self._forward_before))
+
+    def note_encoded(self) -> None:
+        """Note that the answer is bytes."""
+        self.timings.encode = self._lap()
 
     def finish(self) -> Timings:
-        """Note that the answer is ready; return the timings."""
+        """Note that the answer is ready; return the timings (a batch that outlives the call changes them no more)."""
         self.timings.total = self._clock() - self._arrived
-        return self.timings
+        return replace(self.timings)
+
+    def _lap(self) -> float:
+        """Seconds since the last note."""
+        since, self._working_since = self._working_since, self._clock()
+        return self._working_since - since
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never negative; ``None`` where there is none."""

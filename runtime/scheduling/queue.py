@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from time import monotonic
 
 from ..engine import Rows
 from ..planning import fill_batch
@@ -43,7 +42,6 @@ class Ticket:
     call: Call
     answer: Future[list[Rows]] = field(default_factory=Future)
     rows: dict[int, Rows] = field(default_factory=dict)
-    submitted: float = field(default_factory=monotonic)
 
     def put(self, index: int, row: Rows) -> bool:
         """Store one answer; true when it was the last."""

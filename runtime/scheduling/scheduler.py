@@ -206,12 +206,10 @@ class Scheduler:
             failed = False
         finally:
             seconds = monotonic() - started
+            for ticket in tickets:
+                ticket.call.timings.forward += seconds
             self._observer(BatchReport(len(batch), tokens, padded, seconds, len(tickets), failed))
         self._rate += 0.1 * (tokens / max(seconds, 1e-6) - self._rate)
-        for ticket in tickets:
-            if not ticket.rows:
-                ticket.call.timings.queue += started - ticket.submitted
-            ticket.call.timings.forward += seconds
         self._hand_out(batch, rows)
 
     def _hand_out(self, batch: list[Item], rows: list[Rows]) -> None:

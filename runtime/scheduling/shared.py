@@ -46,11 +46,13 @@ class SharedEngine:
         """
         if not inputs:
             return []
+        self._call.note_submitted()  # before they are: the batch may have run when `submit` returns
         ticket = self._scheduler.submit(inputs, outputs, self._call)
-        self._call.note_submitted()
         self._arrived()
-        rows = self._scheduler.wait(ticket)
-        self._call.begin_work()
+        try:
+            rows = self._scheduler.wait(ticket)
+        finally:
+            self._call.note_answered()
         if progress is not None:
             progress(len(rows))
         return rows

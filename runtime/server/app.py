@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,29 +14,44 @@ from starlette.routing import Route as StarletteRoute
 
 from .auth import KeyCheck
 from .config import ServerConfig
-from .dispatch import Endpoint, ServerState
+from .dispatch import Endpoint, ServerState, new_exchange
+from .logs import log_request
+from .metrics import Metrics
 from .models import Registry
 from .observers import Finished, Observers
 from .routes import ROUTES
 
 
 def make_state(
-    models: Registry, config: ServerConfig, observers: Sequence[Callable[[Finished], object]] = ()
+    models: Registry,
+    config: ServerConfig,
+    observers: Sequence[Callable[[Finished], object]] = (),
+    metrics: Metrics | None = None,
 ) -> ServerState:
     """Gather what all requests share.
+
+    Args:
+        models: what is served.
+        config: limits and keys.
+        observers: are told of every request, beside the log and the metrics.
+        metrics: what the models' schedulers count into.
 
     Raises:
         InputError: a key file that cannot be read.
     """
-    return ServerState(
+    metrics = metrics or Metrics()
+    state = ServerState(
         models=models,
         config=config,
         check_key=KeyCheck(config.keys()),
-        observers=Observers(observers),
+        observers=Observers((log_request, metrics.observe, *observers)),
+        metrics=metrics,
         # A worker waits while its texts are in a batch, so there is one for every request that may be in the server.
         workers=ThreadPoolExecutor(config.max_concurrent_requests, thread_name_prefix="pool-export-request"),
         attendants=ThreadPoolExecutor(2, thread_name_prefix="pool-export-attendant"),
     )
+    metrics.watch(state)
+    return state
 
 
 def make_app(state: ServerState) -> Starlette:
@@ -43,12 +59,12 @@ def make_app(state: ServerState) -> Starlette:
     routes = [
         StarletteRoute(path, Endpoint(route, state), methods=[route.method]) for route in ROUTES for path in route.paths
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
+    app = Starlette(routes=routes, exception_handlers={HTTPException: partial(_no_route, state)})
     app.state.server = state
     return app
 
 
-async def _no_route(request: Request, error: Exception) -> Response:
+async def _no_route(state: ServerState, request: Request, error: Exception) -> Response:
     """The router's own 404 and 405: vLLM's ``detail``, and the sentence where OpenAI's clients look for it."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     known = sorted({path for route in ROUTES for path in route.paths})
@@ -59,4 +75,8 @@ async def _no_route(request: Request, error: Exception) -> Response:
     )
     fields = {"message": message, "type": "NotFoundError", "param": None, "code": status}
     headers = error.headers if isinstance(error, HTTPException) else None
-    return JSONResponse({"detail": getattr(error, "detail", ""), "error": fields}, status, headers=headers)
+    exchange = new_exchange(request, state)
+    state.observers.done(Finished(request, None, status, exchange, exchange.call.finish()))
+    response = JSONResponse({"detail": getattr(error, "detail", ""), "error": fields}, status, headers=headers)
+    response.headers["x-request-id"] = exchange.request_id
+    return response

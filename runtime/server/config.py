@@ -13,6 +13,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?)?B?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 LOG_FORMATS = ("text", "json")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def parse_size(text: str) -> int:
@@ -63,6 +64,10 @@ class ServerConfig:
         help="A batch waits this long for requests that are being tokenized; 0 is never.",
     )
     log_format: str = option("text", choices=LOG_FORMATS, help="One line a request on stderr: for people, or as JSON.")
+    log_level: str = option("info", choices=LOG_LEVELS, help="The least that is logged; probes are from debug on.")
+    otlp_endpoint: str | None = option(
+        None, metavar="URL", help="OpenTelemetry collector (OTLP over HTTP, as http://host:4318) to send traces to."
+    )
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot work.
@@ -78,6 +83,8 @@ class ServerConfig:
         for name in ("request_timeout", "read_timeout", "drain_timeout"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be above 0 seconds, got {getattr(self, name)}")
+        if self.otlp_endpoint is not None and not re.match(r"https?://[^/]", self.otlp_endpoint):
+            raise InputError(f"otlp_endpoint must be a URL such as http://host:4318, got {self.otlp_endpoint!r}")
         if not self.batch_window_ms >= 0:
             raise InputError(f"batch_window_ms must be 0 or more, got {self.batch_window_ms}")
 

@@ -18,6 +18,7 @@ from ..scheduling.call import Call, Overloaded, Stopping
 from .auth import KeyCheck
 from .config import ServerConfig
 from .exchange import Exchange, Reply
+from .metrics import Metrics
 from .models import Registry
 from .observers import Finished, Observers
 from .problems import body_of, headers_of, problem_of
@@ -35,6 +36,7 @@ class ServerState:
     config: ServerConfig
     check_key: KeyCheck
     observers: Observers
+    metrics: Metrics
     workers: ThreadPoolExecutor
     attendants: ThreadPoolExecutor  # for routes that must answer while every worker is busy
     active: int = 0
@@ -85,20 +87,14 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes an answer too."""
         request = Request(scope, receive)
-        exchange = Exchange(
-            models=self.state.models,
-            config=self.state.config,
-            request_id=_request_id(request),
-            call=Call(self.state.config.request_timeout),
-            headers=request.headers,
-        )
+        exchange = new_exchange(request, self.state)
         error: Exception | None = None
         try:
             response = _response(await self._answer(request, exchange, receive))
         except Exception as caught:  # noqa: BLE001  (the one place where errors become answers)
             error = caught
             response = self._problem(caught)
-        finished = Finished(self.route, response.status_code, exchange, exchange.call.finish(), error)
+        finished = Finished(request, self.route, response.status_code, exchange, exchange.call.finish(), error)
         response.headers["x-request-id"] = exchange.request_id
         response.headers.update(self.state.observers.headers(finished))
         try:
@@ -142,9 +138,15 @@ class Endpoint:
             gone.cancel()
 
     def _work(self, exchange: Exchange, data: bytes | None) -> Reply:
-        exchange.call.check()
+        call = exchange.call
+        call.note_taken_up()
+        call.check()
         body = None if data is None else decode(data, self.route.body)
-        return self.route.handle(exchange, body)
+        call.note_decoded()
+        try:
+            return self.route.handle(exchange, body)
+        finally:
+            call.note_encoded()
 
     def _problem(self, error: Exception) -> Response:
         body = orjson.dumps(body_of(error, self.route.dialect))
@@ -154,6 +156,18 @@ class Endpoint:
 
 def _response(reply: Reply) -> Response:
     return Response(reply.body, headers=dict(reply.headers), media_type=reply.media_type)
+
+
+def new_exchange(request: Request, state: ServerState) -> Exchange:
+    """A request's surroundings; its clock starts here."""
+    return Exchange(
+        models=state.models,
+        config=state.config,
+        request_id=_request_id(request),
+        call=Call(state.config.request_timeout),
+        metrics=state.metrics,
+        headers=request.headers,
+    )
 
 
 def _request_id(request: Request) -> str:

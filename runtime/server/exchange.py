@@ -12,6 +12,7 @@ from ...poolers.spec import Task
 from ..scheduling.call import Call
 from ..scheduling.shared import SharedEngine
 from .config import ServerConfig
+from .metrics import Metrics
 from .models import Registry, Served
 from .problems import TooManyInputs
 
@@ -39,6 +40,7 @@ class Exchange:
         config: the server's options.
         request_id: the client's ``X-Request-Id``, or a new one.
         call: deadline, cancellation and timings.
+        metrics: what the server has counted.
         headers: of the request, by lower-case name.
         served: the model it turned out to be for, once ``model`` was called.
     """
@@ -47,6 +49,7 @@ class Exchange:
     config: ServerConfig
     request_id: str
     call: Call
+    metrics: Metrics = field(default_factory=Metrics)
     headers: Mapping[str, str] = field(default_factory=dict)
     served: Served | None = None
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import disable_created_metrics
+
+from ...poolers.errors import PoolExportError
 from ..autoexport import bundle_for
 from ..bundle import open_bundle
 from ..config import RuntimeConfig
 from ..engine import Engine
 from ..options import from_env
 from ..scheduling.scheduler import QueueLimits, Scheduler
+from .announce import announce
 from .app import make_state
 from .config import ServerConfig
+from .logs import LoggedSteps, log, logging_to
+from .metrics import Metrics
 from .models import Registry, Served, display_name
 from .serving import bind, serve
+from .tracing import Tracing, otlp_processor
 
 
 def launch(
@@ -32,35 +41,60 @@ def launch(
         models: bundles, checkpoints or Hub ids, each perhaps behind ``NAME=``.
         server_options: fields of ``ServerConfig`` that were given.
         runtime_options: fields of ``RuntimeConfig`` that were given.
-        reporter: shows the steps of loading (``export.pipeline.Reporter``).
-        say: tells the person at the terminal a line.
+        reporter: shows a person the steps of loading (``export.reporting.Reporter``).
+        say: shows a person a line.
 
     Raises:
         InputError: a bad option, or an address that cannot be taken.
         BundleError, ProviderError: a model that cannot be loaded.
+        MissingExtraError: traces are asked for, and the ``otel`` extra is not installed.
+        SystemExit: one of these as a line of JSON, where JSON is asked for.
     """
     config, runtime = from_env(ServerConfig, **server_options), from_env(RuntimeConfig, **runtime_options)
-    listener = bind(config.host, config.listen_port)
-    try:
-        registry = Registry([_load(text, config, runtime, reporter) for text in models])
-    except BaseException:
-        listener.close()
-        raise
-    host, port = listener.getsockname()[:2]
-    for model in registry.models:
-        session = model.engine.session
-        say(f"{model.name}: {', '.join(model.spec.tasks)} on {session.device}, {session.precision}")
-    say(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}")
-    serve(make_state(registry, config), listener)
+    disable_created_metrics()  # a time beside every counter, which nobody asks for
+    # A terminal gets a table and a moving bar; a file gets lines of the log.
+    is_watched = config.log_format == "text" and sys.stderr.isatty()
+    shown = (reporter, say) if is_watched else (LoggedSteps(), None)
+    with logging_to(sys.stderr, config.log_format, config.log_level):
+        try:
+            _serve(models, config, runtime, *shown)
+        except PoolExportError as error:
+            if config.log_format != "json":
+                raise
+            log.critical(str(error), extra={"fields": {"error_type": type(error).__name__}})
+            raise SystemExit(1) from error
 
 
-def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, reporter: Any) -> Served:
+def _serve(
+    models: Sequence[str],
+    config: ServerConfig,
+    runtime: RuntimeConfig,
+    reporter: Any,
+    show: Callable[[str], object] | None,
+) -> None:
+    with ExitStack() as closing:
+        observers = []
+        if config.otlp_endpoint is not None:
+            tracing = Tracing(otlp_processor(config.otlp_endpoint))
+            closing.callback(tracing.close)
+            observers.append(tracing.observe)
+        listener = closing.enter_context(bind(config.host, config.listen_port))
+        metrics = Metrics()
+        registry = Registry([_load(text, config, runtime, metrics, reporter) for text in models])
+        host, port = listener.getsockname()[:2]
+        state = make_state(registry, config, observers, metrics)
+        announce(registry.models, config, f"http://{f'[{host}]' if ':' in host else host}:{port}", show)
+        serve(state, listener)
+
+
+def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, metrics: Metrics, reporter: Any) -> Served:
     name, model = _split(text)
     with reporter.step(f"loading {model}"):
         bundle = open_bundle(bundle_for(model, reporter=reporter))
         engine = Engine(replace(bundle, alias=name or display_name(bundle)), runtime)
         limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
-        served = Served(engine.bundle.name, engine, Scheduler(engine, limits))
+        bundle_name = engine.bundle.name
+        served = Served(bundle_name, engine, Scheduler(engine, limits, metrics.batches(bundle_name)))
         served.probe()
     return served
 

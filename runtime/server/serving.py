@@ -13,6 +13,7 @@ import uvicorn
 from ..errors import InputError
 from .app import make_app
 from .dispatch import ServerState
+from .logs import say
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -72,6 +73,11 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        say(f"stopping: {self._state.active} requests are being answered", requests_in_flight=self._state.active)
+        await super().shutdown(sockets)
+        say("stopped")
 
     def _stop(self, number: int, frame: object) -> None:
         self._state.is_stopping = True

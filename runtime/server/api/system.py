@@ -51,6 +51,12 @@ def server_version(exchange: Exchange, body: None) -> Reply:
     return json_reply(names)
 
 
+def metrics(exchange: Exchange, body: None) -> Reply:
+    """Show what Prometheus reads."""
+    data, media_type = exchange.metrics.exposition()
+    return Reply(data, media_type)
+
+
 ROUTES = (
     Route(method="GET", paths=("/v1/models",), handle=models, summary="Served models", tag="Server", computes=False),
     Route(
@@ -58,4 +64,5 @@ ROUTES = (
     ),
     Route(method="GET", paths=("/ready",), handle=ready, summary="Are requests answered", tag="Server", computes=False),
     Route(method="GET", paths=("/version",), handle=server_version, summary="Versions", tag="Server", computes=False),
+    Route(method="GET", paths=("/metrics",), handle=metrics, summary="Prometheus", tag="Server", computes=False),
 )
