@@ -50,7 +50,7 @@ def announce(models: Sequence[Served], config: ServerConfig, url: str, show: Cal
         return
     for line in _table(described):
         show(line)
-    show("limits: " + ", ".join(f"{name} {value:g}" for name, value in bounds.items()))
+    show("limits: " + ", ".join(f"{name} {_cell(value)}" for name, value in bounds.items()))
     show(where)
 
 
@@ -61,4 +61,6 @@ def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

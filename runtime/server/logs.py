@@ -26,7 +26,8 @@ _PROBES = frozenset({"/health", "/ready", "/metrics"})
 _QUOTING = (InputError, BadRequest)
 # Refusals that say something of the server's state rather than of the request.
 _STRAINED = frozenset({429, 503, 504})
-_MOST_OF_A_PATH = 200
+# Characters: a client chooses the length of a path, and of the name of a model that is not served.
+_MOST_OF_A_PATH, _MOST_OF_AN_ERROR = 200, 500
 
 # Lines that may wait for whoever reads stderr; more are counted and dropped. And seconds to write them at the end.
 _MOST_WAITING = 10_000
@@ -79,7 +80,7 @@ def request_fields(finished: Finished) -> dict[str, Any]:
     if error is not None:
         fields["error_type"] = type(error).__name__
         fields["param"] = getattr(error, "param", None)
-        fields["error"] = None if isinstance(error, _QUOTING) else str(error)
+        fields["error"] = None if isinstance(error, _QUOTING) else str(error)[:_MOST_OF_AN_ERROR]
     return {name: value for name, value in fields.items() if value is not None}
 
 
