@@ -48,20 +48,21 @@ def launch(
         InputError: a bad option, or an address that cannot be taken.
         BundleError, ProviderError: a model that cannot be loaded.
         MissingExtraError: traces are asked for, and the ``otel`` extra is not installed.
-        SystemExit: one of these as a line of JSON, where JSON is asked for.
+        SystemExit: what went wrong is a line of JSON already, where JSON is asked for.
     """
-    config, runtime = from_env(ServerConfig, **server_options), from_env(RuntimeConfig, **runtime_options)
+    config = from_env(ServerConfig, **server_options)
     disable_created_metrics()  # a time beside every counter, which nobody asks for
     # A terminal gets a table and a moving bar; a file gets lines of the log.
     is_watched = config.log_format == "text" and sys.stderr.isatty()
     shown = (reporter, say) if is_watched else (LoggedSteps(), None)
     with logging_to(sys.stderr, config.log_format, config.log_level):
         try:
-            _serve(models, config, runtime, *shown)
-        except PoolExportError as error:
+            _serve(models, config, from_env(RuntimeConfig, **runtime_options), *shown)
+        except Exception as error:
             if config.log_format != "json":
                 raise
-            log.critical(str(error), extra={"fields": {"error_type": type(error).__name__}})
+            unknown = None if isinstance(error, PoolExportError) else error
+            log.critical(str(error), exc_info=unknown, extra={"fields": {"error_type": type(error).__name__}})
             raise SystemExit(1) from error
 
 
