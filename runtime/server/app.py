@@ -16,6 +16,7 @@ from .config import ServerConfig
 from .dispatch import Endpoint, ServerState
 from .models import Registry
 from .observers import Finished, Observers
+from .reading import BodyBudget
 from .routes import ROUTES
 
 
@@ -34,6 +35,7 @@ def make_state(
         observers=Observers(observers),
         # A worker waits while its texts are in a batch, so there is one for every request that may be in the server.
         workers=ThreadPoolExecutor(config.max_concurrent_requests, thread_name_prefix="pool-export-request"),
+        bodies=BodyBudget(config.max_bodies),
         attendants=ThreadPoolExecutor(2, thread_name_prefix="pool-export-attendant"),
     )
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..autoexport import bundle_for
-from ..bundle import open_bundle
+from ..bundle import Bundle, open_bundle
 from ..config import RuntimeConfig
 from ..engine import Engine
 from ..options import from_env
 from ..scheduling.scheduler import QueueLimits, Scheduler
 from .app import make_state
+from .auth import cautions
 from .config import ServerConfig
 from .models import Registry, Served, display_name
-from .serving import bind, serve
+from .serving import bind, check_certificate, serve
 
 
 def launch(
@@ -40,6 +43,8 @@ def launch(
         BundleError, ProviderError: a model that cannot be loaded.
     """
     config, runtime = from_env(ServerConfig, **server_options), from_env(RuntimeConfig, **runtime_options)
+    config.keys()
+    check_certificate(config)
     listener = bind(config.host, config.listen_port)
     try:
         registry = Registry([_load(text, config, runtime, reporter) for text in models])
@@ -50,7 +55,10 @@ def launch(
     for model in registry.models:
         session = model.engine.session
         say(f"{model.name}: {', '.join(model.spec.tasks)} on {session.device}, {session.precision}")
-    say(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}")
+    for caution in cautions(config):
+        say(caution)
+    scheme = "http" if config.ssl_certfile is None else "https"
+    say(f"serving on {scheme}://{f'[{host}]' if ':' in host else host}:{port}")
     serve(make_state(registry, config), listener)
 
 
@@ -58,11 +66,30 @@ def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, reporter: Any
     name, model = _split(text)
     with reporter.step(f"loading {model}"):
         bundle = open_bundle(bundle_for(model, reporter=reporter))
-        engine = Engine(replace(bundle, alias=name or display_name(bundle)), runtime)
-        limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
-        served = Served(engine.bundle.name, engine, Scheduler(engine, limits))
-        served.probe()
+        named = replace(bundle, alias=name or display_name(bundle))
+        return _interruptible(lambda: _served(named, config, runtime))
+
+
+def _served(bundle: Bundle, config: ServerConfig, runtime: RuntimeConfig) -> Served:
+    engine = Engine(bundle, runtime)
+    limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
+    served = Served(engine.bundle.name, engine, Scheduler(engine, limits))
+    served.probe()
     return served
+
+
+def _interruptible(work: Callable[[], Served]) -> Served:
+    """Work in a thread of its own: opening a large graph takes a minute in which Python would handle no signal."""
+    done: Future[Served] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001  (raised again in the thread that waits)
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="pool-export-load", daemon=True).start()
+    return done.result()
 
 
 def _split(text: str) -> tuple[str, str]:
