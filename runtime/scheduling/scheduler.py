@@ -262,17 +262,19 @@ class Scheduler:
             _log.exception("counting a batch failed; its answers are not touched by that")
 
     def _hand_out(self, batch: list[Item], rows: list[Rows]) -> None:
-        is_any_good = False
+        good: list[tuple[Item, Rows]] = []
+        bad: list[tuple[Item, RuntimeFailure]] = []
         for item, row in zip(batch, rows, strict=True):
             try:
-                last = item.ticket.put(item.index, checked(row))
+                good.append((item, checked(row)))
             except RuntimeFailure as error:
-                self._fail(item.ticket, error)
-                continue
-            is_any_good = True
-            if last:
+                bad.append((item, error))
+        self._failures = 0 if good else self._failures + 1  # before anybody is answered, who may ask for it
+        for item, row in good:
+            if item.ticket.put(item.index, row):
                 item.ticket.complete()
-        self._failures = 0 if is_any_good else self._failures + 1
+        for item, error in bad:
+            self._fail(item.ticket, error)
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         with self._changed:

@@ -28,7 +28,7 @@ class BodyBudget:
     """Bytes of request bodies in the server, all requests together. Touched by the event loop only.
 
     Attributes:
-        limit: how many there may be; one body alone may be larger (``max_body`` bounds it).
+        limit: how many there may be; a body that is alone may be larger (``max_body`` bounds it).
         held: how many there are.
     """
 
@@ -37,13 +37,13 @@ class BodyBudget:
         self.limit = limit
         self.held = 0
 
-    def take(self, count: int) -> None:
-        """Count bytes that came.
+    def take(self, count: int, own: int) -> None:
+        """Count bytes that came of a body of which ``own`` bytes are here.
 
         Raises:
             Overloaded: there is no room for them.
         """
-        if self.held and self.held + count > self.limit:
+        if self.held > own and self.held + count > self.limit:
             raise Overloaded(
                 f"the request bodies in this server hold {self.held} bytes, {count} more came, the limit is "
                 f"{self.limit} (max_bodies); try again later",
@@ -101,7 +101,7 @@ async def read_body(request: Request, limit: int, seconds: float, budget: BodyBu
                 size += len(chunk)
                 if size > limit:
                     raise _too_large(f"more than {limit} bytes", limit)
-                budget.take(len(chunk))
+                budget.take(len(chunk), taken)
                 taken = size
                 chunks.append(chunk)
         taken = 0
@@ -147,7 +147,7 @@ def _explained(message: str, data: bytes) -> BadRequest:
     found = _PATH.match(message)
     what, path = (found["what"], found["path"]) if found else (message, None)
     if path is None:
-        return BadRequest(f"{what} in the request body", _missing_field(what))
+        return BadRequest(f"{what} in the request body", _missing_field(what) or "body")
     field = path.removeprefix("$").lstrip(".") or "body"
     value = _at(msgspec.json.decode(data), path)
     shown = "" if value is _UNKNOWN else f", got {_shown(value)}"

@@ -74,7 +74,20 @@ def serve(state: ServerState, listener: socket.socket) -> None:
     Raises:
         RuntimeFailure: accepted requests were ended without their answer, because the time was up.
     """
-    config = uvicorn.Config(
+    server = DrainingServer(uvicorn_config(state), state)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if not _close(state):
+            _end_soon(1 if server.unanswered else 0)
+    if server.unanswered:
+        why = "at the second signal" if server.force_exit else f"after {state.config.drain_timeout:g} s (drain_timeout)"
+        raise RuntimeFailure(f"stopped {why}: {server.unanswered} accepted requests were answered 503 instead")
+
+
+def uvicorn_config(state: ServerState) -> uvicorn.Config:
+    """How uvicorn runs the application. The socket comes from ``bind``; logs are not uvicorn's."""
+    return uvicorn.Config(
         make_app(state),
         loop="uvloop",
         http=guarded(state.config.read_timeout),
@@ -87,15 +100,6 @@ def serve(state: ServerState, listener: socket.socket) -> None:
         ssl_certfile=state.config.ssl_certfile,
         ssl_keyfile=state.config.ssl_keyfile,
     )
-    server = DrainingServer(config, state)
-    try:
-        server.run(sockets=[listener])
-    finally:
-        if not _close(state):
-            _end_soon(1 if server.unanswered else 0)
-    if server.unanswered:
-        why = "at the second signal" if server.force_exit else f"after {state.config.drain_timeout:g} s (drain_timeout)"
-        raise RuntimeFailure(f"stopped {why}: {server.unanswered} accepted requests were answered 503 instead")
 
 
 def _close(state: ServerState) -> bool:

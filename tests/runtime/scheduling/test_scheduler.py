@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,22 +84,16 @@ def test_failures_in_a_row_are_ill_health_and_a_success_ends_it(
 ) -> None:
     scheduler = make_scheduler(engine)
     engine.is_broken = how == "raises"
-    for count in (1, 2, 3):
+    for _ in range(3):
         assert scheduler.is_healthy
         # Three bad rows of one request are one failed pass.
         ticket = scheduler.submit(inputs(*[NOT_A_NUMBER] * 3), ("out",), Call())
         with pytest.raises((ValueError, RuntimeFailure)):
             scheduler.wait(ticket)
-        engine.open.wait()
-        _settled(scheduler, inputs, engine, count)
     assert not scheduler.is_healthy
     engine.is_broken = False
     assert answers(scheduler, scheduler.submit(inputs(1), ("out",), Call())) == [1]
-    assert _eventually(lambda: scheduler.is_healthy)
-
-
-def _settled(scheduler: Scheduler, inputs: Inputs, engine: Any, count: int) -> None:
-    assert _eventually(lambda: scheduler._failures == count)
+    assert scheduler.is_healthy
 
 
 def _eventually(holds: Callable[[], bool]) -> bool:
@@ -249,7 +244,7 @@ def test_every_request_is_answered_once_in_order_or_ended(requests: Any, max_row
 
         def forward(self, batch: list[Encoded], outputs: Any) -> list[dict[str, Any]]:
             ran.extend(item.ids[0] for item in batch)
-            return [{"out": __import__("numpy").array([item.ids[0]], "float32")} for item in batch]
+            return [{"out": np.array([item.ids[0]], np.float32)} for item in batch]
 
     ran: list[int] = []
     scheduler = Scheduler(Engine(), QueueLimits(window=window))  # type: ignore[arg-type]
