@@ -119,9 +119,9 @@ class Call:
         """Seconds until the deadline, never negative; ``None`` where there is none."""
         return None if self.timeout is None else max(0.0, self._arrived + self.timeout - self._clock())
 
-    def cancel(self) -> None:
-        """Give the call up, because its caller has gone: its queued texts are dropped and its thread is woken."""
-        self._end(Cancelled("the client closed the connection before the answer was ready"))
+    def cancel(self, why: PoolExportError | None = None) -> None:
+        """Give the call up, because its caller has gone (or for ``why``); drop its texts, wake its thread."""
+        self._end(why or Cancelled("the client closed the connection before the answer was ready"))
 
     def check(self) -> None:
         """Stop here where nobody waits any more.

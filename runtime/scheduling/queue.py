@@ -1,8 +1,11 @@
 """The waiting texts of many callers, in the order in which it is fair and cheap to run them.
 
 Fair: start-time fair queueing (Goyal, Vin and Cheng 1996). A text's tag is the virtual time at which its
-caller's earlier texts would be done, so that one text of a new caller is not behind the thousand of another,
-and nobody waits for ever. Cheap: the text whose turn it is takes along those whose length is nearest.
+caller's earlier texts would be done, so that one text of a new caller is not behind the thousand of another.
+Every request is a new caller, so virtual time also moves with the work that was due, as if those who wait, and
+one who may come, had had equal shares of it: else a stream of newcomers, all tagged "now", would keep
+everybody's second text waiting for ever. Cheap: the text whose turn it is takes along those whose length is
+nearest.
 """
 
 from __future__ import annotations
@@ -61,12 +64,13 @@ class Ticket:
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One waiting input; ``waits`` until it is taken out."""
+    """One waiting input, due at the virtual time ``tag``; ``waits`` until it is taken out."""
 
     ticket: Ticket
     index: int
     weight: int
     kind: Kind
+    tag: float
     waits: bool = True
 
     @property
@@ -108,7 +112,7 @@ class FairQueue:
         self.tokens = 0
         self._lanes: dict[Kind, _Lane] = {}
         self._waiting: Counter[Ticket] = Counter()
-        self._turns: list[tuple[float, int, Item]] = []  # a heap by tag, then arrival; may hold taken items
+        self._turns: list[tuple[float, int, Item]] = []  # a heap by tag, then arrival; holds taken items too
         self._arrivals = itertools.count()
         self._now = 0.0
 
@@ -122,7 +126,7 @@ class FairQueue:
         for index, (encoded, weight) in enumerate(zip(ticket.inputs, ticket.weights, strict=True)):
             # Images and texts go through different graphs, and other outputs may be much larger to copy.
             kind = ("image" if encoded.image is not None else "text", *ticket.outputs)
-            item = Item(ticket, index, weight, kind)
+            item = Item(ticket, index, weight, kind, tag)
             self._lanes.setdefault(kind, _Lane()).add(item)
             heapq.heappush(self._turns, (tag, next(self._arrivals), item))
             tag += weight
@@ -136,12 +140,15 @@ class FairQueue:
             The batch; empty where nothing waits.
         """
         while self._turns:
-            tag, _, first = heapq.heappop(self._turns)
+            _, _, first = heapq.heappop(self._turns)
             if first.waits:
-                self._now = max(self._now, tag)
                 lane = self._lanes[first.kind]
                 span = fill_batch(lane.weights, lane.find(first), max_tokens=max_tokens, max_rows=max_rows)
-                return self._taken(first.kind, lane.take(*span))
+                batch = self._taken(first.kind, lane.take(*span))
+                self._now = max(self._now, first.tag)
+                due = sum(item.weight for item in batch if item.tag <= self._now)
+                self._now += due / (len(self._waiting) + 1)
+                return batch
         return []
 
     def drop(self, ticket: Ticket) -> int:
@@ -155,8 +162,10 @@ class FairQueue:
                 kept = [item for item in lane.items if item.ticket is not ticket]
                 self._lanes[kind] = _Lane([item.weight for item in kept], kept)
                 dropped += len(self._taken(kind, mine))
-        self._turns = [turn for turn in self._turns if turn[2].waits]
-        heapq.heapify(self._turns)
+        # Their turns are passed over when they come; only many are worth the work of leaving them out.
+        if len(self._turns) > 2 * len(self):
+            self._turns = [turn for turn in self._turns if turn[2].waits]
+            heapq.heapify(self._turns)
         return dropped
 
     def tickets(self) -> list[Ticket]:

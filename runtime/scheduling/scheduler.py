@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -16,10 +17,13 @@ from ..tokens import Encoded
 from .call import Call, Overloaded, Stopping
 from .queue import FairQueue, Item, Ticket
 
-# So many forward passes in a row have to fail, each alone in its batch, before the engine counts as broken.
+_log = logging.getLogger(__name__)
+
+# So many forward passes in a row have to fail, each with one request's texts, before the engine counts as broken.
 _BROKEN_AFTER = 3
 # A guess of tokens a second, until the first batches tell.
 _FIRST_RATE = 2000.0
+_ENDED = "the thread that runs the model has ended by a fault of its own; restart the server and report its log"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +74,23 @@ class Scheduler:
         self._queue = FairQueue()
         self._changed = threading.Condition()
         self._coming = 0
+        self._running: list[Item] = []
         self._stopping = False
+        self._has_died = False
         self._failures = 0
         self._rate = _FIRST_RATE
         self._thread = threading.Thread(target=self._work, name="pool-export-scheduler", daemon=True)
         self._thread.start()
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs. It ends when the scheduler is closed, and by a fault of its own."""
+        return self._thread.is_alive() and not self._has_died
+
+    @property
     def is_healthy(self) -> bool:
         """Whether the thread lives and its last forward passes were not all failures."""
-        return self._thread.is_alive() and self._failures < _BROKEN_AFTER
+        return self.is_alive and self._failures < _BROKEN_AFTER
 
     @property
     def queued_tokens(self) -> int:
@@ -108,6 +119,7 @@ class Scheduler:
         Raises:
             Overloaded: the queue is full.
             Stopping: the scheduler takes nothing new.
+            RuntimeFailure: its thread has ended.
             DeadlineExceeded, Cancelled: the call is over already.
         """
         call.check()
@@ -116,6 +128,8 @@ class Scheduler:
         with self._changed:
             if self._stopping:
                 raise Stopping("the server is shutting down")
+            if not self.is_alive:
+                raise RuntimeFailure(_ENDED)
             # Into an empty queue anything goes, or a request above the limit could never be served.
             if self._queue.tokens and self._queue.tokens + tokens > self.limits.max_tokens:
                 raise Overloaded(
@@ -146,12 +160,28 @@ class Scheduler:
         finally:
             ticket.call.on_over(None)
 
-    def close(self) -> None:
-        """Take nothing new, run what waits, and end the thread."""
+    def close(self, timeout: float | None = None) -> bool:
+        """Take nothing new, run what waits, and end the thread.
+
+        Args:
+            timeout: seconds to wait for that; what waits after it is ended with ``Stopping``.
+
+        Returns:
+            Whether the thread has ended.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout)
+        self._abandon(Stopping("the server stopped before this request was answered; send it again"))
+        return not self.is_alive
+
+    def _abandon(self, why: PoolExportError) -> None:
+        """End everything that has no answer yet."""
+        with self._changed:
+            left, self._queue = self._queue.tickets(), FairQueue()
+        for ticket in (*left, *(item.ticket for item in self._running)):
+            ticket.fail(why)
 
     def _give_up(self, ticket: Ticket, why: PoolExportError) -> None:
         with self._changed:
@@ -161,8 +191,17 @@ class Scheduler:
     # ------------------------------------------------------------------------------- in the thread
 
     def _work(self) -> None:
-        while batch := self._next():
-            self._run(batch)
+        try:
+            while batch := self._next():
+                self._running = batch
+                self._run(batch)
+                self._running = []
+        except BaseException:
+            # A fault of the scheduler's own: nobody may wait for an answer that cannot come (`/health` tells).
+            with self._changed:
+                self._has_died = True
+            self._abandon(RuntimeFailure(_ENDED))
+            raise
 
     def _next(self) -> list[Item]:
         """Wait for a batch; empty when the scheduler was closed and nothing waits."""
@@ -190,10 +229,12 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001  (whatever it was, the thread lives on and the callers hear of it)
             tickets = list(dict.fromkeys(item.ticket for item in batch))
             if len(tickets) == 1:
+                self._failures += 1
                 self._fail(tickets[0], error)
                 return
             for ticket in tickets:
-                self._run([item for item in batch if item.ticket is ticket])
+                if not ticket.answer.done():
+                    self._run([item for item in batch if item.ticket is ticket])
 
     def _forward(self, batch: list[Item]) -> None:
         started = monotonic()
@@ -208,23 +249,32 @@ class Scheduler:
             seconds = monotonic() - started
             for ticket in tickets:
                 ticket.call.timings.forward += seconds
-            self._observer(BatchReport(len(batch), tokens, padded, seconds, len(tickets), failed))
+            self._report(BatchReport(len(batch), tokens, padded, seconds, len(tickets), failed))
         self._rate += 0.1 * (tokens / max(seconds, 1e-6) - self._rate)
         self._hand_out(batch, rows)
 
+    def _report(self, report: BatchReport) -> None:
+        try:
+            self._observer(report)
+        except Exception:  # noqa: BLE001  (a counter that fails must not fail the requests it counts)
+            _log.exception("counting a batch failed; its answers are not touched by that")
+
     def _hand_out(self, batch: list[Item], rows: list[Rows]) -> None:
+        good: list[tuple[Item, Rows]] = []
+        bad: list[tuple[Item, RuntimeFailure]] = []
         for item, row in zip(batch, rows, strict=True):
             try:
-                last = item.ticket.put(item.index, checked(row))
+                good.append((item, checked(row)))
             except RuntimeFailure as error:
-                self._fail(item.ticket, error)
-                continue
-            self._failures = 0
-            if last:
+                bad.append((item, error))
+        self._failures = 0 if good else self._failures + 1  # before anybody is answered, who may ask for it
+        for item, row in good:
+            if item.ticket.put(item.index, row):
                 item.ticket.complete()
+        for item, error in bad:
+            self._fail(item.ticket, error)
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
-        self._failures += 1
         with self._changed:
             self._queue.drop(ticket)
         ticket.fail(error)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .auth import cautions
 from .config import ServerConfig
-from .logs import say
+from .logs import log, say
 from .models import Served
 
 
@@ -46,11 +47,15 @@ def announce(models: Sequence[Served], config: ServerConfig, url: str, show: Cal
         for fields in described:
             say("serving a model", **fields)
         say("limits", **bounds)
+        for caution in cautions(config):
+            log.warning(caution.removeprefix("warning: "))
         say(where, url=url)
         return
     for line in _table(described):
         show(line)
     show("limits: " + ", ".join(f"{name} {_cell(value)}" for name, value in bounds.items()))
+    for caution in cautions(config):
+        show(caution)
     show(where)
 
 

@@ -19,6 +19,7 @@ from .logs import log_request
 from .metrics import Metrics
 from .models import Registry
 from .observers import Finished, Observers
+from .reading import BodyBudget
 from .routes import ROUTES
 
 
@@ -48,6 +49,7 @@ def make_state(
         metrics=metrics,
         # A worker waits while its texts are in a batch, so there is one for every request that may be in the server.
         workers=ThreadPoolExecutor(config.max_concurrent_requests, thread_name_prefix="pool-export-request"),
+        bodies=BodyBudget(config.max_bodies),
         attendants=ThreadPoolExecutor(2, thread_name_prefix="pool-export-attendant"),
     )
     metrics.watch(state)

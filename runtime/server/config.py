@@ -48,6 +48,9 @@ class ServerConfig:
     )
     max_inputs: int = option(2048, parse=int, metavar="N", help="Texts, pairs or images in one request; more is 422.")
     max_body: int = option(8 * 2**20, parse=parse_size, metavar="SIZE", help="Bytes of one request body; more is 413.")
+    max_bodies: int = option(
+        128 * 2**20, parse=parse_size, metavar="SIZE", help="Bytes of all request bodies at once; beyond it is 429."
+    )
     request_timeout: float = option(
         60.0, parse=float, metavar="SECONDS", help="A request not answered by then is dropped and answered 504."
     )
@@ -63,6 +66,10 @@ class ServerConfig:
         metavar="MS",
         help="A batch waits this long for requests that are being tokenized; 0 is never.",
     )
+    ssl_certfile: str | None = option(
+        None, metavar="FILE", help="Certificate chain (PEM): serve https; needs --ssl-keyfile unless it holds the key."
+    )
+    ssl_keyfile: str | None = option(None, metavar="FILE", help="The certificate's private key (PEM), not encrypted.")
     log_format: str = option("text", choices=LOG_FORMATS, help="One line a request on stderr: for people, or as JSON.")
     log_level: str = option("info", choices=LOG_LEVELS, help="The least that is logged; probes are from debug on.")
     otlp_endpoint: str | None = option(
@@ -77,7 +84,7 @@ class ServerConfig:
         """
         if not 0 <= self.listen_port <= 65535:
             raise InputError(f"port must be in [0, 65535], got {self.listen_port}")
-        for name in ("max_concurrent_requests", "max_queued_tokens", "max_inputs", "max_body"):
+        for name in ("max_concurrent_requests", "max_queued_tokens", "max_inputs", "max_body", "max_bodies"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("request_timeout", "read_timeout", "drain_timeout"):
@@ -87,6 +94,8 @@ class ServerConfig:
             raise InputError(f"otlp_endpoint must be a URL such as http://host:4318, got {self.otlp_endpoint!r}")
         if not self.batch_window_ms >= 0:
             raise InputError(f"batch_window_ms must be 0 or more, got {self.batch_window_ms}")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise InputError("ssl_keyfile is the key of a certificate: give ssl_certfile too")
 
     def keys(self) -> tuple[str, ...]:
         """Every key that a client may use; none means that nobody is asked for one.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -22,15 +23,22 @@ from .metrics import Metrics
 from .models import Registry
 from .observers import Finished, Observers
 from .problems import body_of, headers_of, problem_of
-from .reading import check_content_type, decode, read_body
+from .reading import BodyBudget, Incoming, check_content_type, decode, read_body
 from .route import Route
 
+# Seconds that a request's thread has for noticing that the request is over.
+_PARTING = 0.2
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 @dataclass(eq=False)
 class ServerState:
-    """What all requests share. ``active`` counts the computing requests and is touched by the event loop only."""
+    """What all requests share. The counts are touched by the event loop only.
+
+    Attributes:
+        active: threads at work on computing requests; one may outlive its request's deadline.
+        accepted: computing requests that were let in and have no answer yet.
+    """
 
     models: Registry
     config: ServerConfig
@@ -39,12 +47,21 @@ class ServerState:
     metrics: Metrics
     workers: ThreadPoolExecutor
     attendants: ThreadPoolExecutor  # for routes that must answer while every worker is busy
+    bodies: BodyBudget
     active: int = 0
-    is_stopping: bool = False
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    accepted: dict[Call, asyncio.Task[Any] | None] = field(default_factory=dict)
 
-    def enter(self) -> None:
-        """Take a place for a computing request.
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the server is shutting down and takes no new requests."""
+        return self.models.is_stopping
+
+    def stop(self) -> None:
+        """Take no new requests; `/ready` says so. Safe in a signal handler."""
+        self.models.is_stopping = True
+
+    def accept(self, call: Call) -> None:
+        """Let a computing request in, before its body is read: from here on, stopping waits for its answer.
 
         Raises:
             Stopping: the server takes nothing new.
@@ -53,14 +70,22 @@ class ServerState:
         if self.is_stopping:
             raise Stopping("the server is shutting down and takes no new requests")
         self.check_room()
-        self.active += 1
-        self.idle.clear()
+        self.accepted[call] = asyncio.current_task()
 
-    def check_room(self) -> None:
-        """Refuse early, before a body is read.
+    def enter(self) -> None:
+        """Take a place for a request whose body is here.
 
         Raises:
             Overloaded: all places are taken.
+        """
+        self.check_room()
+        self.active += 1
+
+    def check_room(self) -> None:
+        """Refuse where all places are taken.
+
+        Raises:
+            Overloaded: they are.
         """
         if self.active >= self.config.max_concurrent_requests:
             raise Overloaded(
@@ -72,8 +97,16 @@ class ServerState:
     def leave(self) -> None:
         """Give the place back."""
         self.active -= 1
-        if not self.active:
-            self.idle.set()
+
+    async def give_up(self) -> None:
+        """End every accepted request that has no answer yet: it gets a 503, even where its thread is stuck."""
+        for call in list(self.accepted):
+            call.cancel(Stopping("the server stopped before this request was answered; send it again"))
+        await asyncio.sleep(_PARTING)
+        if stuck := [task for task in self.accepted.values() if task is not None]:
+            for task in stuck:
+                task.cancel()
+            await asyncio.wait(stuck, timeout=_PARTING)
 
 
 class Endpoint:
@@ -86,56 +119,78 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes an answer too."""
-        request = Request(scope, receive)
+        incoming = Incoming(receive, Headers(scope=scope))
+        request = Request(scope, incoming)
         exchange = new_exchange(request, self.state)
         error: Exception | None = None
         try:
-            response = _response(await self._answer(request, exchange, receive))
+            response = _response(await self._answer(request, exchange, incoming))
         except Exception as caught:  # noqa: BLE001  (the one place where errors become answers)
             error = caught
             response = self._problem(caught)
         finished = Finished(request, self.route, response.status_code, exchange, exchange.call.finish(), error)
         response.headers["x-request-id"] = exchange.request_id
         response.headers.update(self.state.observers.headers(finished))
+        if incoming.leaves_much_unread or self.state.is_stopping:
+            response.headers["connection"] = "close"
         try:
             await response(scope, receive, send)
         finally:
+            self.state.accepted.pop(exchange.call, None)
             self.state.observers.done(finished)
 
     async def _answer(self, request: Request, exchange: Exchange, receive: Receive) -> Reply:
         state, route = self.state, self.route
-        if not route.computes:
-            data = await self._body(request)
-            return await _in_thread(state.attendants, self._work, exchange, data)
-        state.check_key(request)
-        state.check_room()
+        if route.computes:
+            state.check_key(request)
+            state.accept(exchange.call)
         data = await self._body(request)
-        state.enter()
         try:
+            if not route.computes:
+                return await _in_thread(state.attendants, self._work, exchange, data)
+            state.enter()
             return await self._watched(exchange, data, receive)
         finally:
-            state.leave()
+            state.bodies.give_back(len(data or b""))
 
     async def _body(self, request: Request) -> bytes | None:
         if self.route.body is None:
             return None
         check_content_type(request)
-        return await read_body(request, self.state.config.max_body, self.state.config.read_timeout)
+        config = self.state.config
+        return await read_body(request, config.max_body, config.read_timeout, self.state.bodies)
 
     async def _watched(self, exchange: Exchange, data: bytes | None, receive: Receive) -> Reply:
-        """Work in a thread; a client that hangs up takes its texts out of the queue."""
+        """Work in a thread. The deadline, and a client that hangs up, take the texts out of the queue.
+
+        A client that shuts down only its sending side counts as gone: uvicorn does not tell the two apart, and
+        neither does nginx.
+        """
+        call = exchange.call
         work = asyncio.ensure_future(_in_thread(self.state.workers, self._work, exchange, data))
+        work.add_done_callback(self._worked)
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((work, gone), timeout=call.remaining(), return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                exchange.call.cancel()
+                call.cancel() if gone.done() else call.expire()
+                # A thread that waits for a batch hears of it at once; one that computes keeps its place until it is
+                # done, but nobody has to wait for it.
+                await asyncio.wait((work,), timeout=_PARTING)
+                if not work.done():
+                    call.check()
             return await work
-        except asyncio.CancelledError:  # the server gives up on draining
-            exchange.call.cancel()
+        except asyncio.CancelledError:  # `give_up`, which has said why; the client shall hear of it
+            call.cancel()
+            call.check()
             raise
         finally:
             gone.cancel()
+
+    def _worked(self, work: asyncio.Future[Reply]) -> None:
+        self.state.leave()
+        if not work.cancelled():
+            work.exception()  # seen, or asyncio complains of those that nobody waited for
 
     def _work(self, exchange: Exchange, data: bytes | None) -> Reply:
         call = exchange.call

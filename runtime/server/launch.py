@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from prometheus_client import disable_created_metrics
 
 from ...poolers.errors import PoolExportError
 from ..autoexport import bundle_for
-from ..bundle import open_bundle
+from ..bundle import Bundle, open_bundle
 from ..config import RuntimeConfig
 from ..engine import Engine
 from ..options import from_env
@@ -24,7 +26,7 @@ from .config import ServerConfig
 from .logs import LoggedSteps, log, logging_to
 from .metrics import Metrics
 from .models import Registry, Served, display_name
-from .serving import bind, serve
+from .serving import bind, check_certificate, serve
 from .tracing import Tracing, otlp_processor
 
 
@@ -79,12 +81,15 @@ def _serve(
             tracing = Tracing(otlp_processor(config.otlp_endpoint))
             closing.callback(tracing.close)
             observers.append(tracing.observe)
+        config.keys()
+        check_certificate(config)
         listener = closing.enter_context(bind(config.host, config.listen_port))
         metrics = Metrics()
         registry = Registry([_load(text, config, runtime, metrics, reporter) for text in models])
         host, port = listener.getsockname()[:2]
         state = make_state(registry, config, observers, metrics)
-        announce(registry.models, config, f"http://{f'[{host}]' if ':' in host else host}:{port}", show)
+        scheme = "http" if config.ssl_certfile is None else "https"
+        announce(registry.models, config, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", show)
         serve(state, listener)
 
 
@@ -92,12 +97,30 @@ def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, metrics: Metr
     name, model = _split(text)
     with reporter.step(f"loading {model}"):
         bundle = open_bundle(bundle_for(model, reporter=reporter))
-        engine = Engine(replace(bundle, alias=name or display_name(bundle)), runtime)
-        limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
-        bundle_name = engine.bundle.name
-        served = Served(bundle_name, engine, Scheduler(engine, limits, metrics.batches(bundle_name)))
-        served.probe()
+        named = replace(bundle, alias=name or display_name(bundle))
+        return _interruptible(lambda: _served(named, config, runtime, metrics))
+
+
+def _served(bundle: Bundle, config: ServerConfig, runtime: RuntimeConfig, metrics: Metrics) -> Served:
+    engine = Engine(bundle, runtime)
+    limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
+    served = Served(bundle.name, engine, Scheduler(engine, limits, metrics.batches(bundle.name)))
+    served.probe()
     return served
+
+
+def _interruptible(work: Callable[[], Served]) -> Served:
+    """Work in a thread of its own: opening a large graph takes a minute in which Python would handle no signal."""
+    done: Future[Served] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001  (raised again in the thread that waits)
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="pool-export-load", daemon=True).start()
+    return done.result()
 
 
 def _split(text: str) -> tuple[str, str]:

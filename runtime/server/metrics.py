@@ -125,7 +125,7 @@ class _State(Collector):
         state, models = self._state, self._state.models.models
         healthy = not state.is_stopping and all(model.scheduler.is_healthy for model in models)
         yield _gauge("ready", "1 while requests are taken and the last forward passes succeeded.", healthy)
-        yield _gauge("requests_in_flight", "Requests that run a model and are being answered.", state.active)
+        yield _gauge("requests_in_flight", "Requests that run a model and are being answered.", len(state.accepted))
         tokens = GaugeMetricFamily("pool_export_queue_tokens", "Tokens that wait for a forward pass.", labels=["model"])
         rows = GaugeMetricFamily("pool_export_queue_rows", "Texts that wait for a forward pass.", labels=["model"])
         info = InfoMetricFamily("pool_export_model", "A served model and where it runs.", labels=["model"])

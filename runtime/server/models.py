@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ...poolers.errors import PoolExportError
 from ...poolers.spec import PoolingSpec, Task
 from ..bundle import Bundle
 from ..engine import Engine
@@ -18,8 +19,11 @@ from ..scheduling.scheduler import Scheduler
 from ..scheduling.shared import SharedEngine
 from .problems import ModelNotFound
 
-# Seconds that the forward pass behind `/ready` may take.
+_log = logging.getLogger(__name__)
+
+# Seconds that the forward pass behind `/ready` may take, and from the start of one to the next.
 _PROBE_TIMEOUT = 30.0
+_PROBE_PAUSE = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +62,12 @@ class Served:
 
 
 class Registry:
-    """The served models, in the order they were named."""
+    """The served models, in the order they were named.
+
+    Attributes:
+        models: they.
+        is_stopping: whether the server is shutting down and takes no new requests.
+    """
 
     def __init__(self, models: Sequence[Served]) -> None:
         """Take the models.
@@ -72,6 +81,8 @@ class Registry:
         if double := sorted({name for name in names if names.count(name) > 1}):
             raise InputError(f"two bundles are named {double[0]!r}; give each its own: NAME=BUNDLE")
         self.models = tuple(models)
+        self.is_stopping = False
+        self._probes = {model: _Probe(model) for model in self.models}
 
     def pick(self, name: str | None, tasks: Sequence[Task]) -> Served:
         """The model that a request means.
@@ -93,22 +104,51 @@ class Registry:
         able = (model for model in self.models if not tasks or set(tasks) & set(model.spec.tasks))
         return next(able, self.models[0])
 
-    def is_ready(self) -> bool:
-        """Whether every model answers; one that failed lately is tried again."""
-        return all(model.scheduler.is_healthy or _recovers(model) for model in self.models)
+    def failing(self) -> list[str]:
+        """Names of the models whose forward passes fail. Each is tried again, beside the caller."""
+        unhealthy = [model for model in self.models if not model.scheduler.is_healthy]
+        for model in unhealthy:
+            self._probes[model].start()
+        return [model.name for model in unhealthy]
 
-    def close(self) -> None:
-        """Answer what waits and end the threads."""
-        for model in self.models:
-            model.scheduler.close()
+    def ended(self) -> list[str]:
+        """Names of the models whose scheduler has ended: only a new process helps."""
+        return [model.name for model in self.models if not model.scheduler.is_alive]
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Answer what waits and end the threads; return whether all have ended within ``timeout`` seconds."""
+        until = None if timeout is None else time.monotonic() + timeout
+        ended = [
+            model.scheduler.close(None if until is None else max(0.0, until - time.monotonic()))
+            for model in self.models
+        ]
+        return all(ended)
 
 
-def _recovers(model: Served) -> bool:
-    try:
-        model.probe()
-    except PoolExportError:
-        return False
-    return model.scheduler.is_healthy
+class _Probe:
+    """Tries a failing model again: one forward pass at a time, seldom, and nobody waits for it.
+
+    Without it, a server that is taken out of its load balancer for its failures would stay out.
+    """
+
+    def __init__(self, model: Served) -> None:
+        self._model = model
+        self._lock = threading.Lock()
+        self._not_before = 0.0
+
+    def start(self) -> None:
+        if time.monotonic() < self._not_before or not self._lock.acquire(blocking=False):
+            return
+        self._not_before = time.monotonic() + _PROBE_PAUSE
+        threading.Thread(target=self._run, name="pool-export-probe", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._model.probe()
+        except Exception:  # noqa: BLE001  (the scheduler has counted it; whatever it was, the model is not ready)
+            _log.debug("%s does not answer yet", self._model.name, exc_info=True)
+        finally:
+            self._lock.release()
 
 
 def display_name(bundle: Bundle) -> str:

@@ -39,6 +39,14 @@ class BodyTooSlow(PoolExportError):
     """The client did not send its body in time."""
 
 
+class HeadTooLarge(PoolExportError):
+    """A request line and headers of more bytes than the server takes."""
+
+
+class HeadTooSlow(PoolExportError):
+    """The client did not send its request line and headers in time."""
+
+
 class TooManyInputs(PoolExportError):
     """More texts in one request than the server takes."""
 
@@ -61,6 +69,8 @@ TABLE: tuple[tuple[type[BaseException], Problem], ...] = (
     (Unauthorized, Problem(401, "AuthenticationError", "Unauthorized")),
     (ModelNotFound, Problem(404, "NotFoundError", "Validation")),
     (BodyTooSlow, Problem(408, "RequestTimeoutError", "Validation")),
+    (HeadTooSlow, Problem(408, "RequestTimeoutError", "Validation")),
+    (HeadTooLarge, Problem(431, "RequestTooLargeError", "Validation")),
     (BodyTooLarge, Problem(413, "RequestTooLargeError", "Validation")),
     (TooManyInputs, Problem(422, "UnprocessableEntityError", "Validation")),
     (BadRequest, Problem(400, "BadRequestError", "Validation")),

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool_export.runtime.planning import Batch, plan_batches
+from pool_export.runtime.planning import Batch, fill_batch, plan_batches
 
 lengths_of_texts = st.lists(st.integers(1, 600), max_size=80)
 budgets = st.integers(1, 4096)
@@ -56,3 +57,36 @@ def test_a_hand_sized_plan():
     plan = plan_batches([3, 9, 4, 3], max_tokens=8, max_rows=2)
     assert plan == [Batch((1,), 9), Batch((2, 0), 4), Batch((3,), 3)]
     assert [batch.tokens for batch in plan] == [9, 8, 3]
+
+
+waiting_texts = st.lists(st.integers(1, 600), min_size=1, max_size=60).map(sorted)
+
+
+@given(waiting_texts, st.integers(0, 59), budgets, row_limits)
+def test_a_filled_batch_holds_the_first_and_keeps_the_limits(
+    lengths: list[int], turn: int, max_tokens: int, max_rows: int
+):
+    first = turn % len(lengths)
+    start, stop = fill_batch(lengths, first, max_tokens=max_tokens, max_rows=max_rows)
+    assert 0 <= start <= first < stop <= len(lengths)
+    padded, real = lengths[stop - 1] * (stop - start), sum(lengths[start:stop])
+    assert stop - start <= max_rows
+    assert stop - start == 1 or padded <= max_tokens
+    assert padded <= 256 or padded - real <= 0.2 * padded
+
+
+@pytest.mark.parametrize(
+    ("lengths", "first", "max_tokens", "max_rows", "expected"),
+    [
+        ([7], 0, 100, 8, (0, 1)),
+        ([5, 5, 5, 5], 1, 100, 8, (0, 4)),
+        ([5, 5, 5, 5], 1, 100, 2, (0, 2)),  # the shorter neighbour first: it adds no padding
+        ([5, 5, 5, 5], 1, 10, 8, (0, 2)),
+        ([900], 0, 100, 8, (0, 1)),  # longer than a batch: alone
+        ([1, 1, 900, 900], 2, 10_000, 8, (2, 4)),  # a short text beside long ones is mostly padding
+        ([1, 2, 60, 64], 0, 10_000, 8, (0, 4)),  # up to 256 padded tokens, padding is free
+        ([380, 390, 400, 500], 1, 10_000, 8, (0, 4)),
+    ],
+)
+def test_hand_sized_batches(lengths: list[int], first: int, max_tokens: int, max_rows: int, expected: tuple[int, int]):
+    assert fill_batch(lengths, first, max_tokens=max_tokens, max_rows=max_rows) == expected

@@ -29,18 +29,27 @@ def models(exchange: Exchange, body: None) -> Reply:
 
 
 def health(exchange: Exchange, body: None) -> Reply:
-    """Say that the process lives."""
+    """Say that the process lives and can compute; where it cannot any more, it has to be started again.
+
+    Raises:
+        NotReady: the scheduler of a model has ended.
+    """
+    if ended := exchange.models.ended():
+        raise NotReady(f"the thread that runs the model has ended: {', '.join(ended)}; restart the server")
     return Reply(b"")
 
 
 def ready(exchange: Exchange, body: None) -> Reply:
-    """Say whether requests are answered: every model's last forward pass, or a new one, succeeded.
+    """Say whether requests are answered: not while the server stops, and not while a model's forward passes fail.
+
+    A model that fails is tried again meanwhile (``Registry.failing``).
 
     Raises:
-        NotReady: a model fails.
+        NotReady: the server stops, or a model fails.
     """
-    if not exchange.models.is_ready():
-        failing = [model.name for model in exchange.models.models if not model.scheduler.is_healthy]
+    if exchange.models.is_stopping:
+        raise NotReady("the server is shutting down")
+    if failing := exchange.models.failing():
         raise NotReady(f"forward passes fail: {', '.join(failing)}")
     return json_reply({"status": "ready", "models": [model.name for model in exchange.models.models]})
 

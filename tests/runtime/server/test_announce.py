@@ -27,6 +27,17 @@ def test_a_person_gets_a_table() -> None:
     ]
 
 
+def test_what_a_person_should_know_is_a_warning_in_the_log() -> None:
+    stream, lines = io.StringIO(), list[str]()
+    models: list[Any] = [Served()]
+    with logging_to(stream, "json", "info"):
+        announce(models, ServerConfig(host="0.0.0.0"), URL, None)
+    announce(models, ServerConfig(host="0.0.0.0"), URL, lines.append)
+    warned = [line for line in map(json.loads, stream.getvalue().splitlines()) if line["level"] == "warning"]
+    assert [line["message"].split(" and ")[0] for line in warned] == ["0.0.0.0 can be reached from the network"]
+    assert f"warning: {warned[0]['message']}" in lines
+
+
 def test_a_machine_gets_fields() -> None:
     stream = io.StringIO()
     models: list[Any] = [Served()]

@@ -18,8 +18,8 @@ from .seen import Served, finished
 BEGIN, END = "<!-- metrics: made by `make docs` -->\n\n", "\n<!-- end -->"
 
 
-def state(*models: Served, active: int = 0, is_stopping: bool = False) -> Any:
-    return SimpleNamespace(models=SimpleNamespace(models=models), active=active, is_stopping=is_stopping)
+def state(*models: Served, accepted: int = 0, is_stopping: bool = False) -> Any:
+    return SimpleNamespace(models=SimpleNamespace(models=models), accepted=range(accepted), is_stopping=is_stopping)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -96,7 +96,7 @@ def test_forward_passes_are_counted() -> None:
 
 def test_the_state_is_read_when_it_is_asked_for() -> None:
     metrics, busy = Metrics(), Served("busy", queued_tokens=70, queued_rows=2)
-    server = state(Served(), busy, active=3)
+    server = state(Served(), busy, accepted=3)
     metrics.watch(server)
     assert value(metrics, "requests_in_flight") == 3
     assert value(metrics, "queue_tokens", model="busy") == 70
