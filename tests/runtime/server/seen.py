@@ -24,6 +24,8 @@ TIMES = Timings(read=0.001, decode=0.0005, tokenize=0.002, queue=0.01, forward=0
 class Served(SimpleNamespace):
     """As much of a served model as is seen."""
 
+    __hash__ = object.__hash__
+
     def __init__(self, name: str = "minilm", **scheduler: Any) -> None:
         session = SimpleNamespace(device="cpu", precision="fp32", threads=2)
         tokenizer = SimpleNamespace(max_length=256)
