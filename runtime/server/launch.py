@@ -84,8 +84,8 @@ def _serve(
         registry = Registry([_load(text, config, runtime, metrics, reporter) for text in models])
         host, port = listener.getsockname()[:2]
         state = make_state(registry, config, observers, metrics)
-        announce(registry.models, config, f"http://{f'[{host}]' if ':' in host else host}:{port}", show)
-        serve(state, listener)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        serve(state, listener, lambda: announce(registry.models, config, url, show))
 
 
 def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, metrics: Metrics, reporter: Any) -> Served:

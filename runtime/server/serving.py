@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -37,8 +37,11 @@ def bind(host: str, port: int) -> socket.socket:
     return found
 
 
-def serve(state: ServerState, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; then answer what was accepted, for at most ``drain_timeout`` seconds."""
+def serve(state: ServerState, listener: socket.socket, started: Callable[[], object] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT; then answer what was accepted, for at most ``drain_timeout`` seconds.
+
+    ``started`` is called once connections are taken and signals are handled.
+    """
     config = uvicorn.Config(
         make_app(state),
         loop="uvloop",
@@ -49,7 +52,7 @@ def serve(state: ServerState, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=int(max(1, state.config.drain_timeout)),
     )
-    server = _Server(config, state)
+    server = _Server(config, state, started)
     try:
         server.run(sockets=[listener])
     finally:
@@ -61,9 +64,14 @@ def serve(state: ServerState, listener: socket.socket) -> None:
 class _Server(uvicorn.Server):
     """uvicorn, but a signal ends in exit code 0: uvicorn raises it again once everything is answered."""
 
-    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState, started: Callable[[], object]) -> None:
         super().__init__(config)
         self._state = state
+        self._on_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
