@@ -89,8 +89,8 @@ def _serve(
         host, port = listener.getsockname()[:2]
         state = make_state(registry, config, observers, metrics)
         scheme = "http" if config.ssl_certfile is None else "https"
-        announce(registry.models, config, f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}", show)
-        serve(state, listener)
+        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        serve(state, listener, lambda: announce(registry.models, config, url, show))
 
 
 def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, metrics: Metrics, reporter: Any) -> Served:

@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -69,13 +69,15 @@ def check_certificate(config: ServerConfig) -> None:
         raise InputError(f"the certificate of {files} cannot be used: {error.strerror or error}") from error
 
 
-def serve(state: ServerState, listener: socket.socket) -> None:
+def serve(state: ServerState, listener: socket.socket, started: Callable[[], object] = lambda: None) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP; then answer what was accepted, for at most ``drain_timeout`` seconds.
+
+    ``started`` is called once connections are taken and signals are handled.
 
     Raises:
         RuntimeFailure: accepted requests were ended without their answer, because the time was up.
     """
-    server = DrainingServer(uvicorn_config(state), state)
+    server = DrainingServer(uvicorn_config(state), state, started)
     try:
         server.run(sockets=[listener])
     finally:
@@ -128,11 +130,14 @@ class DrainingServer(uvicorn.Server):
         unanswered: accepted requests that were ended when the time was up, or at a second signal.
     """
 
-    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
-        """Take what is to be drained."""
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, started: Callable[[], object] = lambda: None
+    ) -> None:
+        """Take what is to be drained, and what to do once it has started."""
         super().__init__(config)
         self.unanswered = 0
         self._state = state
+        self._on_started = started
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -155,6 +160,11 @@ class DrainingServer(uvicorn.Server):
         self.force_exit = self.should_exit
         self.should_exit = True
         self._state.stop()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so."""
+        await super().startup(sockets)
+        self._on_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what was accepted, then close."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -188,3 +192,31 @@ def test_a_failed_start_is_a_line_of_json_too(collector: Collector) -> None:
     (line,) = [json.loads(line) for line in done.stderr.splitlines()]
     assert (line["level"], line["error_type"]) == ("critical", "InputError")
     assert line["message"].startswith(f"cannot listen on 127.0.0.1 port {taken}: ")
+
+
+def read_until(terminal: int, word: bytes) -> bytes:
+    """Read what is shown, until it has a word or the program has ended (which is EIO on a terminal)."""
+    shown = b""
+    with contextlib.suppress(OSError):
+        while word not in shown and (data := os.read(terminal, 4096)):
+            shown += data
+    return shown
+
+
+def test_a_terminal_shows_a_table_and_then_the_log(minilm_bundle: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "pool_export", "serve", f"minilm={minilm_bundle}", "--port", "0", "--threads", "1"]
+    with subprocess.Popen(command, stderr=theirs, env={**os.environ, "TERM": "dumb"}) as process:
+        os.close(theirs)
+        shown = read_until(ours, b"(1 model)").decode()
+        process.send_signal(signal.SIGTERM)
+        shown += read_until(ours, b"never").decode()
+    os.close(ours)
+    assert process.returncode == 0
+    loading, heads, model, limits, where, *log = shown.splitlines()
+    assert loading == f"loading {minilm_bundle} …"
+    assert heads.split()[:3] == ["model", "tasks", "device"]
+    assert model.split()[:2] == ["minilm", "embed,"]
+    assert limits.startswith("limits: max_concurrent_requests 256, ")
+    assert where.startswith("serving on http://127.0.0.1:")
+    assert [" INFO    stopp" in line for line in log] == [True, True]
