@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -185,6 +186,7 @@ def _running(state: ServerState) -> Iterator[tuple[str, int]]:
     from pool_export.runtime.server.serving import DrainingServer, bind, uvicorn_config
 
     listener = bind("127.0.0.1", 0)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)  # the kernel takes little off the server's hands
     address = listener.getsockname()[:2]
     server: uvicorn.Server = DrainingServer(uvicorn_config(state), state)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -18,7 +18,6 @@ from pool_export.runtime.server.config import ServerConfig, parse_size
         ("0", 0),
         ("8388608", 2**23),
         ("8MiB", 2**23),
-        ("8 MiB", 2**23),
         ("2G", 2 * 10**9),
         ("1.5kB", 1500),
         ("3ki", 3072),
