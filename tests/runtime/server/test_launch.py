@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -43,12 +44,14 @@ def launched(monkeypatch: pytest.MonkeyPatch, fake_llm: object) -> Any:
     """Return `launched(*models, **options)`: `launch` that stops where it would serve."""
     found = Launched()
 
-    def serve(state: ServerState, listener: Any) -> None:
+    def serve(state: ServerState, listener: Any, started: Callable[[], object]) -> None:
+        started()
         found.states.append(state)
         listener.close()
         state.models.close(20)
 
     monkeypatch.setattr(launching, "serve", serve)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)  # so that a person is told, not the log
     return found
 
 
@@ -58,9 +61,9 @@ def test_names_sources_and_paths_with_an_equals_sign(
     odd = fake_bundle("classify").rename(tmp_path / "a=b")
     launched(f"mine={fake_bundle()}", str(odd), f"third={fake_bundle('reward')}")
     assert [model.name for model in launched.states[0].models.models] == ["mine", "acme/fake", "third"]
-    assert launched.said[0].startswith("mine: ")
-    assert launched.said[3].startswith("serving on http://127.0.0.1:")
-    assert len(launched.said) == 4
+    assert [line.split()[0] for line in launched.said[1:4]] == ["mine", "acme/fake", "third"]
+    assert launched.said[5].startswith("serving on http://127.0.0.1:")
+    assert len(launched.said) == 6
     # Every one had a real forward pass before the server listens.
     assert all(model.engine.session.calls for model in launched.states[0].models.models)
 
