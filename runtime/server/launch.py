@@ -57,6 +57,7 @@ def launch(
         say(f"{model.name}: {', '.join(model.spec.tasks)} on {session.device}, {session.precision}")
     for caution in cautions(config):
         say(caution)
+    listener.listen()  # from this line on nobody is refused; uvicorn accepts what has come
     scheme = "http" if config.ssl_certfile is None else "https"
     say(f"serving on {scheme}://{f'[{host}]' if ':' in host else host}:{port}")
     serve(make_state(registry, config), listener)
