@@ -271,8 +271,8 @@ class Scheduler:
         for item, row in good:
             if item.ticket.put(item.index, row):
                 item.ticket.complete()
-        for item, error in bad:
-            self._fail(item.ticket, error)
+        for item, why in bad:
+            self._fail(item.ticket, why)
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         with self._changed:

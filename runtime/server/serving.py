@@ -26,7 +26,7 @@ from .protocol import guarded
 # proxy that closes it: the other way round, a request is lost now and then that was sent at that very moment.
 _KEEP_ALIVE = 65
 # Seconds that are left for the process to end by itself, once it is known that a thread is stuck.
-_LAST_SECONDS = 2.0
+_LAST_SECONDS = 1.0
 
 
 def bind(host: str, port: int) -> socket.socket:

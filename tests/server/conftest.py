@@ -33,12 +33,19 @@ class LiveServer:
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LiveServer]]:
-    """Return `start(*models, **environment)`: serve on a free port, wait for the announcement; stopped at the end."""
+    """Return `start(*models, **environment)`: serve on a free port, wait for the announcement; stopped at the end.
+
+    A `program` is Python that ends in `main()`, for servers that have to misbehave; without `wait`, the announcement
+    is not waited for.
+    """
     running: list[LiveServer] = []
 
-    def start(*models: str, options: tuple[str, ...] = (), **environment: str) -> LiveServer:
+    def start(
+        *models: str, options: tuple[str, ...] = (), program: str = "", wait: bool = True, **environment: str
+    ) -> LiveServer:
         log = tmp_path_factory.mktemp("server") / "stderr.txt"
-        command = [sys.executable, "-m", "pool_export", "serve", *models, "--port", "0", *options]
+        python = ["-c", program] if program else ["-m", "pool_export"]
+        command = [sys.executable, *python, "serve", *models, "--port", "0", *options]
         with log.open("w") as stream:
             process = subprocess.Popen(
                 command,
@@ -47,7 +54,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
                 text=True,
                 env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             )
-        server = LiveServer(process, _announced(process, log), log)
+        server = LiveServer(process, _announced(process, log) if wait else "", log)
         running.append(server)
         return server
 
