@@ -158,13 +158,16 @@ def test_a_collector_receives_otlp(collector: Collector, path: str) -> None:
     }
 
 
-def test_a_collector_that_is_away_costs_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collector_that_is_away_costs_no_request(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pool_export.runtime.server.tracing._DELIVERY", 0.1)
     with Collector() as gone:
         port = gone.server_port
     tracing = Tracing(otlp_processor(f"http://127.0.0.1:{port}"))
     tracing.observe(finished())
-    monkeypatch.setattr("pool_export.runtime.server.tracing._LAST_DELIVERY", 0.1)
     tracing.close()
+    assert "Failed to export spans batch" in caplog.text
 
 
 def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
