@@ -49,7 +49,7 @@ class ServerState:
     attendants: ThreadPoolExecutor  # for routes that must answer while every worker is busy
     bodies: BodyBudget
     active: int = 0
-    accepted: dict[Call, asyncio.Task[Any] | None] = field(default_factory=dict)
+    accepted: dict[Call, asyncio.Task[Any]] = field(default_factory=dict)
 
     @property
     def is_stopping(self) -> bool:
@@ -70,7 +70,9 @@ class ServerState:
         if self.is_stopping:
             raise Stopping("the server is shutting down and takes no new requests")
         self.check_room()
-        self.accepted[call] = asyncio.current_task()
+        if (task := asyncio.current_task()) is not None:
+            self.accepted[call] = task
+            task.add_done_callback(lambda _: self.accepted.pop(call, None))
 
     def enter(self) -> None:
         """Take a place for a request whose body is here.
@@ -103,7 +105,7 @@ class ServerState:
         for call in list(self.accepted):
             call.cancel(Stopping("the server stopped before this request was answered; send it again"))
         await asyncio.sleep(_PARTING)
-        if stuck := [task for task in self.accepted.values() if task is not None]:
+        if stuck := list(self.accepted.values()):
             for task in stuck:
                 task.cancel()
             await asyncio.wait(stuck, timeout=_PARTING)
@@ -136,10 +138,16 @@ class Endpoint:
         try:
             await response(scope, receive, send)
         finally:
-            self.state.accepted.pop(exchange.call, None)
             self.state.observers.done(finished)
 
     async def _answer(self, request: Request, exchange: Exchange, receive: Receive) -> Reply:
+        try:
+            return await self._admitted(request, exchange, receive)
+        except asyncio.CancelledError:  # `give_up`, which has said why; the client shall hear of it
+            exchange.call.check()
+            raise
+
+    async def _admitted(self, request: Request, exchange: Exchange, receive: Receive) -> Reply:
         state, route = self.state, self.route
         if route.computes:
             state.check_key(request)
@@ -180,10 +188,6 @@ class Endpoint:
                 if not work.done():
                     call.check()
             return await work
-        except asyncio.CancelledError:  # `give_up`, which has said why; the client shall hear of it
-            call.cancel()
-            call.check()
-            raise
         finally:
             gone.cancel()
 
