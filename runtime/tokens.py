@@ -139,9 +139,9 @@ class TextTokenizer:
         Raises:
             InputError: an id that the tokenizer and the model do not have.
         """
-        for number in ids:
-            if not 0 <= number < max(self._vocab_size, self._tokenizer.get_vocab_size()):
-                raise InputError(f"Token id {number} is out of vocabulary")
+        size = max(self._vocab_size, self._tokenizer.get_vocab_size())
+        if wrong := [number for number in ids if not 0 <= number < size]:
+            raise InputError(f"Token id {wrong[0]} is out of vocabulary (0 to {size - 1})")
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def first_special_id(self) -> int | None:
@@ -244,7 +244,7 @@ class TextTokenizer:
             )
         for token in (min(item.ids), max(item.ids)):
             if not 0 <= token < self._vocab_size:
-                raise InputError(f"Token id {token} is out of vocabulary")
+                raise InputError(f"Token id {token} is out of vocabulary (0 to {self._vocab_size - 1})")
 
 
 def _encode(tokenizer: Tokenizer, texts: list[Text], special: bool) -> list[Encoding]:

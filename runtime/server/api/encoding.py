@@ -31,18 +31,19 @@ _MOST_METADATA = 60_000
 
 
 class _Format(NamedTuple):
-    """A binary floating-point format without a numpy type; ``largest`` is the code of its largest number."""
+    """A binary floating-point format without a numpy type: its largest number, and that number's code."""
 
     mantissa: int
     bias: int
-    largest: int
+    largest: float
+    largest_code: int
     code: type[np.unsignedinteger[Any]]
 
 
 _FORMATS: dict[str, _Format] = {
-    "bfloat16": _Format(7, 127, 0x7F7F, np.uint16),
-    "fp8_e4m3": _Format(3, 7, 0x7E, np.uint8),  # torch.float8_e4m3fn: no infinities, 448 at most
-    "fp8_e5m2": _Format(2, 15, 0x7B, np.uint8),
+    "bfloat16": _Format(7, 127, 3.3895314e38, 0x7F7F, np.uint16),
+    "fp8_e4m3": _Format(3, 7, 448.0, 0x7E, np.uint8),  # torch.float8_e4m3fn: no infinities, 448 at most
+    "fp8_e5m2": _Format(2, 15, 57344.0, 0x7B, np.uint8),
 }
 
 
@@ -82,12 +83,10 @@ def _rounded(values: Array, dtype: EmbedDtype) -> Array:
     steps = np.rint(np.ldexp(magnitudes, kind.mantissa - exponents)).astype(np.int64)
     # A mantissa that was rounded up to the next power of two carries into the exponent by itself.
     codes = ((exponents + kind.bias) << kind.mantissa) + steps - (1 << kind.mantissa)
-    largest = np.ldexp(2.0 - 2.0**-kind.mantissa, (kind.largest >> kind.mantissa) - kind.bias)
-    if dtype == "fp8_e4m3":
-        largest = 448.0  # the last mantissa is its NaN
-    _check_range(values, codes <= kind.largest, dtype, float(largest))
+    _check_range(values, codes <= kind.largest_code, dtype, kind.largest)
     signs = np.signbit(values).astype(np.int64) << (8 * np.dtype(kind.code).itemsize - 1)
-    return (codes | signs).astype(kind.code)
+    found: Array = (codes | signs).astype(kind.code)
+    return found
 
 
 def _check_range(values: Array, fits: Array, dtype: str, largest: float) -> None:

@@ -151,9 +151,8 @@ def _image_prompt(exchange: Exchange, served: Served, conversation: Conversation
     if conversation.text:
         # Said by `check_images` in vLLM's words, before anything is fetched.
         return Prompt(text=conversation.text, image=conversation.images[0])
-    return Prompt(
-        text="", image=prepare(read_media(conversation.images[0], exchange.config, "image_url"), tower.policy)
-    )
+    data = read_media(conversation.images[0], exchange.config, "image_url")
+    return Prompt(text="", image=prepare(data, tower.policy))
 
 
 def _is_chat(given: Any) -> bool:
@@ -165,13 +164,15 @@ def _is_chat(given: Any) -> bool:
 
 
 def _check_elements(given: Any) -> None:
-    """Refuse a list whose elements are of several kinds.
+    """Refuse an empty list, and one whose elements are of several kinds.
 
     Raises:
-        BadRequest: names the first element that differs.
+        BadRequest: there is none; or names the first element that differs.
     """
-    if not isinstance(given, list) or not given:
+    if not isinstance(given, list):
         return
+    if not given:
+        raise BadRequest("You must pass at least one prompt, got input=[]", "input")
     kinds = {int: "an integer", str: "a string", list: "a list of integers"}
     first = type(given[0])
     for index, item in enumerate(given):
