@@ -173,7 +173,10 @@ def _get(connection: http.client.HTTPConnection, parts: SplitResult, limit: int,
     data = bytearray()
     while len(data) <= limit and not response.isclosed():
         held.settimeout(_left(until))
-        data += response.read1(min(_CHUNK, limit + 1 - len(data)))
+        chunk = response.read1(min(_CHUNK, limit + 1 - len(data)))
+        if not chunk:
+            break
+        data += chunk
     return bytes(data)
 
 
