@@ -21,7 +21,8 @@ CHATML = """{% for message in messages %}
 LLAMA = """{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}
 {% set system = '<<SYS>>' + messages[0]['content'] + '<</SYS>>' %}{% else %}{% set rest = messages %}
 {% set system = '' %}{% endif %}{% for message in rest %}
-{% if message['role'] == 'user' %}{{ '[INST] ' + (system if loop.first else '') + message['content'].strip() + ' [/INST]' }}
+{% if message['role'] == 'user' %}
+{{ '[INST] ' + (system if loop.first else '') + message['content'].strip() + ' [/INST]' }}
 {% elif message['role'] == 'assistant' %}
 {% generation %}{{ ' ' + message['content'] | trim + ' ' + eos_token }}{% endgeneration %}
 {% else %}{{ raise_exception('only user and assistant, not ' + message.role) }}{% endif %}{% endfor %}"""
@@ -55,18 +56,11 @@ def reference(tiny_bundle: Any) -> PreTrainedTokenizerFast:
 def test_renders_what_transformers_renders(reference: Any, name: str, chat: str, switch: str):
     switches = {"add_generation_prompt": switch == "generate", "continue_final_message": switch == "continue"}
     values = {"date_string": "26 Jul"} if name == "tools" else {}
-    template = ChatTemplate(TEMPLATES[name], TOKENS)
     conversation = read_conversation(CHATS[chat])
-    try:
-        want = reference.apply_chat_template(
-            CHATS[chat], chat_template=TEMPLATES[name], tokenize=False, **switches, **values
-        )
-    except ValueError as error:  # it cannot be continued
-        assert switch == "continue", error
-        with pytest.raises(InputError, match="drops a part of the final message"):
-            template.render(conversation, **switches, values=values)
-        return
-    assert template.render(conversation, **switches, values=values) == want
+    want = reference.apply_chat_template(
+        CHATS[chat], chat_template=TEMPLATES[name], tokenize=False, **switches, **values
+    )
+    assert ChatTemplate(TEMPLATES[name], TOKENS).render(conversation, **switches, values=values) == want
 
 
 def test_a_template_that_loops_over_parts_gets_parts(reference: Any):
@@ -132,7 +126,7 @@ def test_image_text_models_have_a_plain_one(tmp_path: Path):
 
 def test_a_damaged_file_is_named(tmp_path: Path):
     write(tmp_path, "tokenizer_config.json", "{")
-    with pytest.raises(BundleError, match="tokenizer_config.json cannot be read"):
+    with pytest.raises(BundleError, match=r"tokenizer_config.json cannot be read"):
         read_chat_template(tmp_path)
 
 

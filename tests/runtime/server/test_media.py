@@ -187,7 +187,7 @@ def test_other_hosts_and_ports_are_refused(images: Any, host: str, url: str, mes
     "target", ["http:__127.0.0.1:1_x", "http:__evil.example_x", "file:___etc_passwd", "__evil.example_x"]
 )
 def test_a_redirect_has_to_stay_on_the_list(images: Any, host: str, target: str):
-    with pytest.raises(InputError, match="is not one of --allowed-media-domains|neither http nor https"):
+    with pytest.raises(InputError, match=r"is not one of --allowed-media-domains|neither http nor https"):
         read(f"http://{host}/to/{target}", open_to(host))
     assert len(images.asked) == 1
 
@@ -208,9 +208,9 @@ def test_a_name_must_not_lead_into_a_private_network(images: Any, host: str, mon
 
 
 def test_what_does_not_answer_is_unavailable(host: str, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(MediaUnavailable, match="127.0.0.1 did not answer .* status 404"):
+    with pytest.raises(MediaUnavailable, match=r"127.0.0.1 did not answer .* status 404"):
         read(f"http://{host}/missing", open_to(host))
-    with pytest.raises(MediaUnavailable, match="127.0.0.1 did not answer"):
+    with pytest.raises(MediaUnavailable, match=r"127.0.0.1 did not answer"):
         read(f"https://{host}/sized/x", open_to(host))  # no TLS there
     monkeypatch.setattr(media, "_SECONDS", 0.0)
     with pytest.raises(MediaUnavailable, match="did not answer within 0 s or failed: timed out"):

@@ -124,6 +124,6 @@ def test_bytes_say_in_a_header_what_lies_where():
 
 def test_a_header_that_no_client_reads_is_refused():
     many = [ROWS[1]] * 1000
-    with pytest.raises(InputError, match="encoding_format='bytes' of 1000 inputs needs a header of .* 'bytes_only'"):
+    with pytest.raises(InputError, match=r"encoding_format='bytes' of 1000 inputs needs a header of .* 'bytes_only'"):
         vectors_reply(exchange(), "embd", many, NumberFormat("bytes"))
     assert len(vectors_reply(exchange(), "embd", many, NumberFormat("bytes_only")).body) == 8000
