@@ -142,7 +142,7 @@ def _cropped(source: Any, policy: ImagePolicy) -> Array:
 def _rgb(source: Any, policy: ImagePolicy) -> Image:
     module = _pillow()
     is_path = isinstance(source, str | os.PathLike)
-    shown = os.fspath(source) if is_path else "an image"
+    shown = os.fspath(source) if is_path else "the data" if isinstance(source, bytes) else "an image"
     if isinstance(shown, str) and shown.startswith(("http://", "https://")):
         raise InputError(f"{shown}: images are not downloaded; pass a file or a PIL image")
     try:

@@ -15,6 +15,8 @@ from transformers import AutoTokenizer
 
 from pool_export.runtime.errors import InputError
 from pool_export.runtime.llm import LLM
+from pool_export.runtime.options import from_env
+from pool_export.runtime.server.config import ServerConfig
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -136,6 +138,18 @@ def test_the_servers_template_and_the_requests(open_app: Any, minilm_bundle: Pat
         open_app(f"minilm={minilm_bundle}", chat_template=str(tmp_path / "none.jinja"))
 
 
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("Off", False), ("0", False)])
+def test_the_switch_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, text: str, value: bool):
+    monkeypatch.setenv("POOL_EXPORT_TRUST_REQUEST_CHAT_TEMPLATE", text)
+    assert from_env(ServerConfig).trust_request_chat_template is value
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("POOL_EXPORT_TRUST_REQUEST_CHAT_TEMPLATE", "maybe")
+    with pytest.raises(InputError, match="POOL_EXPORT_TRUST_REQUEST_CHAT_TEMPLATE='maybe' cannot be read"):
+        from_env(ServerConfig)
+
+
 # -------------------------------------------------------------------------------------------------------------- images
 
 
@@ -190,6 +204,7 @@ def wide() -> bytes:
         (lambda: picture("file:///etc/hostname"), 400, "the file lies outside the folder"),
     ],
 )
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_an_image_that_cannot_be_served_is_named(app: Any, messages: Any, status: int, message: str):
     response = app.post("/v1/embeddings", json={"messages": messages(), "model": "clip"})
     assert (response.status_code, response.json()["code"]) == (status, status)
