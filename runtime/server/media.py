@@ -17,7 +17,7 @@ import stat
 import time
 from base64 import b64decode
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, unquote_to_bytes, urljoin, urlsplit
 
 from ..errors import InputError
 from .config import ServerConfig
@@ -27,6 +27,7 @@ _SECONDS = 5.0  # of one fetch, redirects included; vLLM's VLLM_IMAGE_FETCH_TIME
 _MOST_REDIRECTS = 3
 _PORTS = {"http": 80, "https": 443}
 _CHUNK = 1 << 16
+_AS_THEY_ARE = "%/?:@!$&'()*+,;="  # what may stand in a path and a query; the rest is quoted
 
 
 def read_media(url: str, config: ServerConfig, where: str) -> bytes:
@@ -41,18 +42,23 @@ def read_media(url: str, config: ServerConfig, where: str) -> bytes:
         InputError: a URL that is not allowed, or that is none.
         MediaUnavailable: an allowed one that cannot be read.
     """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise InputError(f"{where} is not a URL ({error}), got {url!r:.80}") from error
-    if parts.scheme == "data":
+    if url[:5].lower() == "data:":  # before it is split: urllib remembers what it split, megabytes of it
         return _decode(url, where)
+    parts = _split(url, where)
     if parts.scheme == "file":
         return _read_file(parts, config, where)
     if parts.scheme in _PORTS:
         return _fetch(url, config, where)
     raise InputError(f"{where} must be a data: URL (or a file:, http: or https: URL that is allowed), got {url!r:.80}")
+
+
+def _split(url: str, where: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read when it is asked for
+    except ValueError as error:
+        raise InputError(f"{where} is not a URL ({error}), got {url!r:.80}") from error
+    return parts
 
 
 def _decode(url: str, where: str) -> bytes:
@@ -96,7 +102,7 @@ def _fetch(url: str, config: ServerConfig, where: str) -> bytes:
     """Fetch over HTTP; every step of a redirect has to be allowed like the first."""
     until = time.monotonic() + _SECONDS
     for _ in range(_MOST_REDIRECTS + 1):
-        parts = urlsplit(url)
+        parts = _split(url, where)
         address = _allowed_address(parts, config, where)
         try:
             connection = _Connection(parts, address, until)
@@ -110,10 +116,17 @@ def _fetch(url: str, config: ServerConfig, where: str) -> bytes:
                                    f"{reason:.120}") from error  # fmt: skip
         if isinstance(found, bytes):
             return _bounded(found, config, where)
-        if parts.scheme == "https" and urlsplit(urljoin(url, found)).scheme != "https":
-            raise InputError(f"{where}: {parts.hostname} redirects from https to something else")
-        url = urljoin(url, found)
+        url = _joined(url, found, where)
+        if parts.scheme == "https" and not url.startswith("https:"):
+            raise InputError(f"{where}: {parts.hostname} redirects from https to {url!r:.80}")
     raise MediaUnavailable(f"{where}: more than {_MOST_REDIRECTS} redirects")
+
+
+def _joined(url: str, location: str, where: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise MediaUnavailable(f"{where}: a redirect leads to {location!r:.80}, which is not a URL") from error
 
 
 def _allowed_address(parts: SplitResult, config: ServerConfig, where: str) -> tuple[str, int]:
@@ -161,7 +174,7 @@ class _Connection(http.client.HTTPConnection):
 
 def _get(connection: http.client.HTTPConnection, parts: SplitResult, limit: int, until: float) -> bytes | str:
     """The body, at most one byte longer than the limit; or where a redirect leads."""
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=_AS_THEY_ARE)
     connection.request("GET", target, headers={"Accept": "image/*", "User-Agent": "pool-export"})
     held = connection.sock  # the connection forgets its socket where the answer ends with it
     held.settimeout(_left(until))

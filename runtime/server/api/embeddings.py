@@ -16,7 +16,11 @@ from .forms import PromptFields, read_prompts
 
 
 class EmbeddingRequest(PromptFields, kw_only=True):
-    """Texts, token ids or chats to embed. ``normalize`` is vLLM 0.11's name of ``use_activation``."""
+    """Texts, token ids or chats to embed.
+
+    ``embed_dtype`` and ``endianness`` are those of ``base64``, ``bytes`` and ``bytes_only``. ``normalize`` is
+    vLLM 0.11's name of ``use_activation``.
+    """
 
     encoding_format: EncodingFormat = "float"
     embed_dtype: EmbedDtype = "float32"

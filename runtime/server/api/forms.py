@@ -77,7 +77,7 @@ def read_prompts(exchange: Exchange, served: Served, body: PromptFields) -> tupl
             raise BadRequest("prompt and prompt_name go before the texts of `input`, not before a chat", "prompt")
         return chat_prompts(exchange, served, body, given, name)
     if body.messages is not None:
-        raise BadRequest("messages must be a list of at least one message, got []", "messages")
+        raise BadRequest(f"messages must be a list of at least one message, got {given!r:.80}", "messages")
     _check_elements(given)
     is_one = isinstance(given, list) and bool(given) and isinstance(given[0], int)
     exchange.check_count("input", [given] if is_one else given)

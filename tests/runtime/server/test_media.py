@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_data_is_decoded():
     encoded = base64.b64encode(b"\x00png\xff").decode()
     assert read(f"data:image/png;base64,{encoded}") == b"\x00png\xff"
     assert read("data:image/png;base64," + encoded.replace("=", "%3D")) == b"\x00png\xff"
-    assert read("data:,a%20b") == b"a b"
+    assert read("DATA:,a%20b") == b"a b"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ class _Images(BaseHTTPRequestHandler):
         kind, _, rest = self.path.strip("/").partition("/")
         if kind == "to":
             self.send_response(302)
-            self.send_header("Location", rest.replace("_", "/"))
+            self.send_header("Location", unquote(rest.replace("_", "/")))
             self.end_headers()
             return
         if kind == "missing":
@@ -154,10 +155,15 @@ def open_to(*hosts: str, **options: Any) -> ServerConfig:
     return ServerConfig(allowed_media_domains=",".join(hosts), **options)
 
 
-@pytest.mark.parametrize("path", ["sized/x.png?a=b", "unsized/x", "to/_sized_x", "to/_to__sized_x"])
+@pytest.mark.parametrize("path", ["sized/x.png?a=b%20c&d", "unsized/x", "to/_sized_x", "to/_to__sized_x"])
 def test_an_allowed_host_is_asked(images: Any, host: str, path: str):
     assert read(f"http://{host}/{path}", open_to("images.example", host)) == b"image"
     assert images.asked[0] == f"/{path}"
+
+
+def test_a_url_is_quoted(images: Any, host: str):
+    assert read(f"http://{host}/sized/naïve ☕?q=ß", open_to(host)) == b"image"
+    assert images.asked == ["/sized/na%C3%AFve%20%E2%98%95?q=%C3%9F"]
 
 
 @pytest.mark.parametrize("path", ["sized/x", "unsized/x"])
@@ -190,6 +196,13 @@ def test_a_redirect_has_to_stay_on_the_list(images: Any, host: str, target: str)
     with pytest.raises(InputError, match=r"is not one of --allowed-media-domains|neither http nor https"):
         read(f"http://{host}/to/{target}", open_to(host))
     assert len(images.asked) == 1
+
+
+def test_a_redirect_has_to_be_a_url(host: str):
+    with pytest.raises(MediaUnavailable, match=r"a redirect leads to 'http://\[', which is not a URL"):
+        read(f"http://{host}/to/http:__[", open_to(host))
+    with pytest.raises(InputError, match="is not a URL"):
+        read(f"http://{host}/to/http:__a:b_", open_to(host))
 
 
 def test_redirects_end(images: Any, host: str):
