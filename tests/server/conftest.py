@@ -103,7 +103,7 @@ def open_app() -> Iterator[Callable[..., Any]]:
 
     def open_one(*models: str, **options: Any) -> TestClient:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(launch, "serve", lambda state, listener: (states.append(state), listener.close()))
+            patch.setattr(launch, "serve", lambda state, listener, *_: (states.append(state), listener.close()))
             options = {"listen_port": 0, **options}
             launch.launch(models, options, {"device": "cpu", "threads": 1}, SilentReporter(), lambda line: None)
         return TestClient(make_app(states[-1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from pool_export.runtime.params import PoolingParams
 TEXTS = ["good", "rather bad, all in all"]
 
 
+@cache
+def opened(bundle: Path) -> LLM:
+    return LLM(bundle, device="cpu")
+
+
 def ask(live: Any, **body: Any) -> httpx.Response:
     return httpx.post(f"{live.url}/classify", json=body)
 
@@ -25,7 +31,7 @@ def ask(live: Any, **body: Any) -> httpx.Response:
 def test_answers_what_the_engine_answers(
     live: Any, served_bundles: dict[str, Path], model: str, name: str, active: bool | None
 ):
-    llm = LLM(served_bundles[model], device="cpu")
+    llm = opened(served_bundles[model])
     want = llm.classify(TEXTS, use_tqdm=False, pooling_params=PoolingParams(use_activation=active))
     body = ask(live, input=TEXTS, model=model, **{name: active}).json()
     assert body["id"].startswith("classify-")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ import pytest
 from pool_export.runtime.llm import LLM
 
 TEXTS = ["one two", "three four five six"]
+
+
+@cache
+def opened(bundle: Path) -> LLM:
+    return LLM(bundle, device="cpu")
 
 
 def ask(live: Any, **body: Any) -> httpx.Response:
@@ -32,7 +38,7 @@ def ask(live: Any, **body: Any) -> httpx.Response:
     ],
 )
 def test_answers_what_the_engine_answers(live: Any, served_bundles: dict[str, Path], model: str, task: Any):
-    want = LLM(served_bundles[model], device="cpu").encode(TEXTS, pooling_task=task, use_tqdm=False)
+    want = opened(served_bundles[model]).encode(TEXTS, pooling_task=task, use_tqdm=False)
     body = ask(live, input=TEXTS, model=model, task=task).json()
     assert body["id"].startswith("pooling-")
     assert body["usage"]["prompt_tokens"] == sum(len(output.prompt_token_ids) for output in want)
