@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from transformers import AutoTokenizer
 from pool_export.runtime.errors import InputError
 from pool_export.runtime.llm import LLM
 from pool_export.runtime.options import from_env
+from pool_export.runtime.server.api import forms
 from pool_export.runtime.server.config import ServerConfig
 
 Image = pytest.importorskip("PIL.Image")
@@ -178,10 +180,14 @@ def test_the_text_of_a_chat_is_embedded_as_text(app: Any):
     assert np.abs(vectors(app.post("/v1/embeddings", json={"messages": chat, "model": "clip"})) - want).max() < 1e-6
 
 
-def wide() -> bytes:
+def as_png(image: Any) -> bytes:
     stream = io.BytesIO()
-    Image.new("1", (60_000, 2000)).save(stream, "PNG")
+    image.save(stream, "PNG")
     return stream.getvalue()
+
+
+def wide() -> bytes:
+    return as_png(Image.new("1", (60_000, 2000)))
 
 
 @pytest.mark.parametrize(
@@ -210,6 +216,15 @@ def test_an_image_that_cannot_be_served_is_named(app: Any, messages: Any, status
     assert (response.status_code, response.json()["code"]) == (status, status)
     assert message in response.json()["message"]
     assert app.get("/ready").status_code == 200
+
+
+def test_decoding_ends_with_the_request(open_app: Any, clip_bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    app = open_app(f"clip={clip_bundle}", request_timeout=0.2)
+    red = picture(data_url(as_png(Image.new("RGB", (9, 9)))))
+    monkeypatch.setattr(forms, "_DECODERS", threading.Semaphore(0))  # others decode, and go on and on
+    response = app.post("/v1/embeddings", json={"messages": red})
+    assert response.status_code == 504
+    assert "not answered within 0.2 s (request_timeout)" in response.json()["message"]
 
 
 def test_an_image_that_is_gone_is_422(app: Any, pictures: Path):

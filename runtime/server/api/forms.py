@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from ...errors import InputError
 from ...images import prepare
 from ...prompting import with_prompt
 from ...prompts import Prompt, parse_prompts
+from ...system import available_cpus
 from ..exchange import Exchange
 from ..media import read_media
 from ..models import Served
@@ -22,6 +24,9 @@ from .common import RequestFields
 Message = dict[str, Any]
 Input = str | list[str | int | Message | list[int | Message]]
 Messages = list[Message | list[Message]]
+
+# Decoding takes a core and up to 270 MB (a small file may hold many pixels), so as many at once as there are cores.
+_DECODERS = threading.Semaphore(available_cpus())
 
 
 class ChatForm(Protocol):
@@ -98,6 +103,8 @@ def chat_prompts(
     Raises:
         BadRequest: a template that came with the request and is not trusted, or a model without one.
         InputError: messages, values or images that cannot be served.
+        MediaUnavailable: an image that may be read, and cannot.
+        DeadlineExceeded, Cancelled: the request ended while its images were read.
         TooManyInputs: more conversations than one request may have.
     """
     if isinstance(messages[0], list):
@@ -151,8 +158,14 @@ def _image_prompt(exchange: Exchange, served: Served, conversation: Conversation
     if conversation.text:
         # Said by `check_images` in vLLM's words, before anything is fetched.
         return Prompt(text=conversation.text, image=conversation.images[0])
+    exchange.call.check()
     data = read_media(conversation.images[0], exchange.config, "image_url")
-    return Prompt(text="", image=prepare(data, tower.policy))
+    while not _DECODERS.acquire(timeout=exchange.call.remaining()):
+        exchange.call.check()
+    try:
+        return Prompt(text="", image=prepare(data, tower.policy))
+    finally:
+        _DECODERS.release()
 
 
 def _is_chat(given: Any) -> bool:
