@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +14,8 @@ from tokenizers import Encoding, Tokenizer
 from .errors import BundleError, InputError
 from .manifest import TokenizerPolicy
 from .prompts import Prompt
+from .shared_first import Text, encode_shared, joins_exactly, share_their_first
 
-Text = str | tuple[str, str]  # a text, or a pair of texts
 Side = Literal["left", "right"]
 
 _NOT_UNICODE = "a text holds half a surrogate pair, which is not Unicode text; replace it first"
@@ -163,7 +164,7 @@ class TextTokenizer:
 
     def _encode_texts(self, texts: list[Text], limit: int | None, special: bool, side: Side) -> list[Encoding]:
         if limit is None:
-            return _encode(self._tokenizer, texts, special)
+            return self._encode_batch(self._tokenizer, texts, special)
         for text in texts:
             reserved = self._tokenizer.num_special_tokens_to_add(isinstance(text, tuple)) if special else 0
             if limit <= reserved and len(_encode(self._tokenizer, [text], special)[0].ids) > limit:
@@ -173,7 +174,19 @@ class TextTokenizer:
             if self._truncating is None:
                 self._truncating = _load(self._path)
             self._truncating.enable_truncation(limit, strategy="longest_first", direction=side)
-            return _encode(self._truncating, texts, special)
+            return self._encode_batch(self._truncating, texts, special)
+
+    def _encode_batch(self, tokenizer: Tokenizer, texts: list[Text], special: bool) -> list[Encoding]:
+        if not share_their_first(texts) or not self._joins_exactly:
+            return _encode(tokenizer, texts, special)
+        try:
+            return encode_shared(self._tokenizer, tokenizer, texts, special)
+        except TypeError as error:
+            raise InputError(_NOT_UNICODE) from error
+
+    @cached_property
+    def _joins_exactly(self) -> bool:
+        return joins_exactly(self._tokenizer)
 
     def _padded(self, item: Encoded) -> Encoded:
         """Pad with tokens like any other: the model was trained on texts of one length."""
