@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from .api import embeddings, system
+from .api import cohere, embeddings, rerank, score, system, tei
 from .route import Route
 
-ROUTES: tuple[Route, ...] = (*embeddings.ROUTES, *system.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *embeddings.ROUTES,
+    *score.ROUTES,
+    *rerank.ROUTES,
+    *cohere.ROUTES,
+    *tei.ROUTES,
+    *system.ROUTES,
+)
