@@ -152,10 +152,12 @@ def rerank_texts(exchange: Exchange, body: TeiRerankRequest) -> Reply:
     ``raw_scores`` is set, as TEI does (``core/src/infer.rs``, ``predict``).
     """
     exchange.check_count("texts", body.texts)
-    params = PoolingParams(use_activation=not body.raw_scores)
-    outputs = scored(exchange, body.model, body.query, body.texts, params, body.options())
+    served = exchange.model(body.model, "score")
+    is_bare = has_no_activation(served.spec)
+    params = PoolingParams(use_activation=not (body.raw_scores or is_bare))
+    outputs = scored(exchange, served.name, body.query, body.texts, params, body.options())
     scores = [output.outputs.score for output in outputs]
-    if not body.raw_scores and exchange.served is not None and has_no_activation(exchange.served.spec):
+    if is_bare and not body.raw_scores:
         scores = [float(value) for value in sigmoid(np.array(scores, np.float32))]
     ranks: list[dict[str, Any]] = [{"index": index, "score": scores[index]} for index in by_score(scores)]
     if body.return_text:

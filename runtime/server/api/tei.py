@@ -95,16 +95,16 @@ def predict(exchange: Exchange, body: PredictRequest) -> Reply:
     exchange.check_count("inputs", batch)
     served = exchange.model(body.model, "classify")
     hub, spec = body.parameters or HubParameters(), served.spec
-    raw = body.raw_scores or hub.function_to_apply is not None
-    params, options = PoolingParams(use_activation=not raw), body.options()
+    function = _FUNCTIONS.get(hub.function_to_apply)
+    if function is None and has_no_activation(spec) and not body.raw_scores:
+        function = softmax_or_sigmoid
+    params = PoolingParams(use_activation=not body.raw_scores and function is None)
+    options = body.options()
     with exchange.engine(served) as engine:
         pairs = [(item[0], item[1]) for item in batch if len(item) == 2]
         paired = iter(pair_prompts(engine, pairs, params, options, PairOptions()))
         prompts = [next(paired) if len(item) == 2 else Prompt(text=item[0]) for item in batch]
         rows = run(engine, "classify", prompts, params, options)
-    function = _FUNCTIONS.get(hub.function_to_apply)
-    if function is None and not raw and has_no_activation(spec):
-        function = softmax_or_sigmoid
     answers = [_labelled(spec, value if function is None else function(value))[: hub.top_k] for _, value in rows]
     return json_reply(answers if is_batch or body.parameters is not None else answers[0])
 
