@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -53,7 +53,7 @@ class TeiEmbedRequest(TextFields, kw_only=True):
 class HubParameters(msgspec.Struct, kw_only=True):
     """What a client of Hugging Face's hosted inference sends beside ``inputs`` to a text classifier."""
 
-    top_k: int | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=1)] | None = None
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None
 
 

@@ -233,3 +233,8 @@ def test_the_root_is_the_route_of_the_model(
 def test_the_root_refuses_what_its_route_refuses(ask: Ask, fake_llm: Make, body: dict[str, Any], words: str):
     with pytest.raises(BadRequest, match=words):
         ask("/", body, {"m": fake_llm("classify")})
+
+
+def test_top_k_keeps_at_least_one(ask: Ask, fake_llm: Make):
+    with pytest.raises(BadRequest, match=r"parameters.top_k: Expected `int` >= 1, got 0"):
+        ask("/predict", {"inputs": "one", "parameters": {"top_k": 0}}, {"m": fake_llm("classify")})
