@@ -136,6 +136,17 @@ class TextTokenizer:
         """The vocabulary's entry of each id; ``<id>`` where it has none (a padded vocabulary)."""
         return [self._tokenizer.id_to_token(number) or f"<{number}>" for number in ids]
 
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """The text of token ids, as the tokenizer spells it.
+
+        Raises:
+            InputError: an id that the tokenizer and the model do not have.
+        """
+        size = max(self._vocab_size, self._tokenizer.get_vocab_size())
+        if wrong := [number for number in ids if not 0 <= number < size]:
+            raise InputError(f"Token id {wrong[0]} is out of vocabulary (0 to {size - 1})")
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where in a text its tokens lie, as character offsets; no special tokens.
 

@@ -30,6 +30,7 @@ from ..route import Route
 from .rerank import rerank_texts
 from .score import scored
 from .tei_fields import (
+    DecodeRequest,
     HubParameters,
     PredictInput,
     Prediction,
@@ -124,6 +125,21 @@ def similarity(exchange: Exchange, body: SimilarityRequest) -> Reply:
     return json_reply([output.outputs.score for output in outputs])
 
 
+def decode(exchange: Exchange, body: DecodeRequest) -> Reply:
+    """Turn token ids into text; one list of ids is one text.
+
+    Raises:
+        BadRequest: an empty list, or ids among lists of ids.
+    """
+    lists = [item for item in body.ids if isinstance(item, list)]
+    if not body.ids or 0 < len(lists) < len(body.ids):
+        raise BadRequest(f"ids must be token ids or lists of token ids, got {_shown(body.ids)}", "ids")
+    batch = lists or [[item for item in body.ids if isinstance(item, int)]]
+    exchange.check_count("ids", batch)
+    tokenizer = exchange.model(body.model).engine.tokenizer
+    return json_reply([tokenizer.decode(ids, skip_special_tokens=body.skip_special_tokens) for ids in batch])
+
+
 def root(exchange: Exchange, body: RootRequest) -> Reply:
     """Answer as the route that the request's shape and the model ask for.
 
@@ -184,13 +200,17 @@ def _sequences(inputs: PredictInput) -> tuple[list[tuple[str, ...]], bool]:
         return [tuple(str(item) for item in inputs)], False
     batch = [tuple(item) for item in inputs if isinstance(item, list)]
     if not batch or len(batch) != len(inputs) or not all(1 <= len(item) <= 2 for item in batch):
-        shown = msgspec.json.encode(inputs).decode()
         raise BadRequest(
             "inputs must be a text, a pair [text, text], or a batch of lists of one or two texts, such as "
-            f"[[text], [text, text]], got {shown if len(shown) <= 80 else shown[:79] + '…'}",
+            f"[[text], [text, text]], got {_shown(inputs)}",
             "inputs",
         )
     return batch, True
+
+
+def _shown(value: Any, most: int = 80) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _labelled(spec: PoolingSpec, values: np.ndarray) -> list[dict[str, Any]]:
@@ -238,6 +258,7 @@ ROUTES = (
     _route("/embed_sparse", sparse, "Embed texts as weights", TextFields, list[list[SparseValue]]),
     _route("/predict", predict, "Classify texts", PredictRequest, list[Prediction | list[Prediction]]),
     _route("/similarity", similarity, "Compare a sentence with others", SimilarityRequest, list[float]),
+    _route("/decode", decode, "Turn token ids into texts", DecodeRequest, list[str]),
     _route("/", root, "The served model's own route", RootRequest, Any),
     Route(
         method="GET",

@@ -10,6 +10,7 @@ from pool_export.poolers.parts import SparseHead
 from pool_export.runtime.errors import InputError
 from pool_export.runtime.params import PoolingParams
 from pool_export.runtime.postprocess import sigmoid, softmax
+from pool_export.runtime.prompts import Prompt
 from pool_export.runtime.server.problems import BadRequest, TooManyInputs
 
 Ask = Callable[..., Any]
@@ -195,6 +196,31 @@ def test_info_describes_the_first_model_and_the_limits(ask: Ask, fake_llm: Make)
     assert got["model_type"] == {"embedding": {"pooling": "mean"}}
     assert (got["max_input_length"], got["max_client_batch_size"]) == (10, 7)
     assert (got["model_dtype"], got["auto_truncate"], got["model_sha"]) == ("float32", True, None)
+
+
+def test_decode_leaves_special_tokens_out_unless_asked(ask: Ask, tiny_llm: Make):
+    llm = tiny_llm("bert", "sequence_1")
+    models = {"m": llm}
+    (encoded,) = llm.engine.tokenizer.encode([Prompt(text="the river")], [None])
+    assert ask("/decode", {"ids": encoded.ids}, models) == ["the river"]
+    assert ask("/decode", {"ids": [encoded.ids, encoded.ids[1:-1]], "skip_special_tokens": False}, models) == [
+        "[CLS] the river [SEP]",
+        "the river",
+    ]
+
+
+def test_decode_refuses_what_is_no_token(ask: Ask, fake_llm: Make):
+    models = {"m": fake_llm("embed")}
+    with pytest.raises(InputError, match=r"Token id 17 is out of vocabulary"):
+        ask("/decode", {"ids": [17]}, models)
+    with pytest.raises(TooManyInputs, match="ids holds 3 items, the limit of one request is 2"):
+        ask("/decode", {"ids": [[1], [1], [1]]}, models, max_inputs=2)
+
+
+@pytest.mark.parametrize("ids", [[], [1, [2]]])
+def test_ids_are_all_of_one_kind(ask: Ask, fake_llm: Make, ids: Any):
+    with pytest.raises(BadRequest, match="ids must be token ids or lists of token ids, got"):
+        ask("/decode", {"ids": ids}, {"m": fake_llm("embed")})
 
 
 @pytest.mark.parametrize(("labels", "kind"), [(("a", "b", "c"), "classifier"), (("x",), "reranker")])
