@@ -126,6 +126,14 @@ class TextTokenizer:
             return len(prompt.token_ids)
         return len(_encode(self._tokenizer, [_text(prompt)], True)[0].ids)
 
+    def ids(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a text of any length.
+
+        Raises:
+            InputError: text that is not Unicode.
+        """
+        return list(_encode(self._tokenizer, [text], add_special_tokens)[0].ids)
+
     def first_special_id(self) -> int | None:
         """The token that the tokenizer puts in front of every text, ``None`` where it puts none."""
         empty = _encode(self._tokenizer, [""], True)[0].ids
@@ -249,7 +257,7 @@ class TextTokenizer:
             )
         for token in (min(item.ids), max(item.ids)):
             if not 0 <= token < self._vocab_size:
-                raise InputError(f"Token id {token} is out of vocabulary")
+                raise InputError(f"Token id {token} is out of vocabulary (0 to {self._vocab_size - 1})")
 
 
 def _encode(tokenizer: Tokenizer, texts: list[Text], special: bool) -> list[Encoding]:

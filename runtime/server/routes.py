@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from .api import cohere, embeddings, rerank, score, system, tei
+from .api import classify, cohere, embeddings, pooling, rerank, score, system, tei, tokenize
 from .route import Route
 
 ROUTES: tuple[Route, ...] = (
     *embeddings.ROUTES,
+    *pooling.ROUTES,
+    *classify.ROUTES,
+    *tokenize.ROUTES,
     *score.ROUTES,
     *rerank.ROUTES,
     *cohere.ROUTES,

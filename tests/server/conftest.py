@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,3 +97,28 @@ def live(start_server: Callable[..., LiveServer], served_bundles: dict[str, Path
 def offline() -> Callable[[Path], LLM]:
     """Return `offline(bundle)`: the offline engine over a bundle, opened once, to compare a server's answers with."""
     return cache(LLM)
+
+
+@pytest.fixture(scope="session")
+def open_app() -> Iterator[Callable[..., Any]]:
+    """Return `open_app(*models, **options)`: a client of the application in this process, with real engines."""
+    from starlette.testclient import TestClient
+
+    from pool_export.export.reporting import SilentReporter
+    from pool_export.runtime.server import launch
+    from pool_export.runtime.server.app import make_app
+
+    states: list[Any] = []
+
+    def open_one(*models: str, **options: Any) -> TestClient:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launch, "serve", lambda state, listener: (states.append(state), listener.close()))
+            options = {"listen_port": 0, **options}
+            launch.launch(models, options, {"device": "cpu", "threads": 1}, SilentReporter(), lambda line: None)
+        return TestClient(make_app(states[-1]))
+
+    yield open_one
+    for state in states:
+        state.models.close()
+        state.workers.shutdown()
+        state.attendants.shutdown()
