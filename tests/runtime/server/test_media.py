@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -133,16 +136,24 @@ class _Images(BaseHTTPRequestHandler):
         """Write nothing."""
 
 
+@contextmanager
+def running(server: ThreadingHTTPServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def images() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Images)
     server.asked = []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running(server):
+        yield server
 
 
 @pytest.fixture
@@ -228,6 +239,32 @@ def test_what_does_not_answer_is_unavailable(host: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(media, "_SECONDS", 0.0)
     with pytest.raises(MediaUnavailable, match="did not answer within 0 s or failed: timed out"):
         read(f"http://{host}/sized/x", open_to(host))
+
+
+def test_tls_proves_the_name_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=images.example", "-addext", "subjectAltName=DNS:images.example", "-days", "2"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Images)
+    server.asked = []  # type: ignore[attr-defined]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    port = server.server_port
+    # A public address, as far as the check goes; the connection goes to ours.
+    monkeypatch.setattr(media, "_allowed_address", lambda *_: ("127.0.0.1", port))
+    with running(server):
+        config = open_to(f"images.example:{port}")
+        with pytest.raises(MediaUnavailable, match="certificate verify failed"):
+            read(f"https://images.example:{port}/sized/x", config)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with pytest.raises(MediaUnavailable, match="Hostname mismatch"):
+            read(f"https://other.example:{port}/sized/x", config)
+        assert read(f"https://images.example:{port}/sized/x", config) == b"image"
+        with pytest.raises(InputError, match=r"images.example redirects from https to 'http:"):
+            read(f"https://images.example:{port}/to/http:__images.example_x", config)
 
 
 @pytest.mark.parametrize("text", ["https://images.example", "*.example"])
