@@ -18,6 +18,7 @@ from ...requests import CallOptions, run
 from ..exchange import Exchange, Reply, json_reply
 from ..problems import BadRequest
 from ..route import Route
+from .contents import ContentObject, Item, read_item
 
 EmbeddingType = Literal["float", "int8", "uint8", "binary", "ubinary", "base64"]
 
@@ -32,12 +33,12 @@ INPUT_TYPES: dict[str, tuple[str, ...]] = {
 
 
 class EmbedRequest(msgspec.Struct, kw_only=True):
-    """Texts to embed; exactly one of ``texts``, ``images`` and ``inputs``. ``priority`` changes nothing here."""
+    """Exactly one of ``texts``, ``images`` (URLs) and ``inputs`` (parts). ``priority`` changes nothing here."""
 
     model: str | None = None
     texts: list[str] | None = None
     images: list[str] | None = None
-    inputs: list[dict[str, Any]] | None = None
+    inputs: list[ContentObject] | None = None
     input_type: str | None = None
     output_dimension: int | None = None
     embedding_types: list[EmbeddingType] | None = None
@@ -52,10 +53,11 @@ class ApiVersion(msgspec.Struct, kw_only=True):
     version: Literal["2"] = "2"
 
 
-class BilledUnits(msgspec.Struct, kw_only=True):
-    """Tokens that were run."""
+class BilledUnits(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Tokens that were run; all of them are an image's where the request holds one, as in vLLM."""
 
-    input_tokens: int
+    input_tokens: int | None = None
+    image_tokens: int | None = None
 
 
 class Meta(msgspec.Struct, kw_only=True):
@@ -74,12 +76,12 @@ class Embeddings(msgspec.Struct, kw_only=True, omit_defaults=True):
     base64: list[str] | None = None
 
 
-class EmbedAnswer(msgspec.Struct, kw_only=True):
-    """The embeddings by type."""
+class EmbedAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The embeddings by type; ``texts`` where texts were sent."""
 
     id: str
     embeddings: Embeddings
-    texts: list[str]
+    texts: list[str] | None = None
     meta: Meta
     response_type: Literal["embeddings_by_type"] = "embeddings_by_type"
 
@@ -103,24 +105,28 @@ _ENCODERS: dict[str, Callable[[np.ndarray], Any]] = {
 
 
 def embed(exchange: Exchange, body: EmbedRequest) -> Reply:
-    """Embed texts, each in the types that were asked for."""
-    texts = _texts(body)
-    exchange.check_count("inputs" if body.texts is None else "texts", texts)
+    """Embed texts or images, each in the types that were asked for."""
     types = _types(body)
+    items, where = _items(body)
+    exchange.check_count(where, items)
     served = exchange.model(body.model, "embed")
     policy = served.engine.tokenizer.policy
     name, prompt = prompt_for(policy, body.input_type)
+    plain = [read_item(exchange, served, item, f"{where}[{index}]") for index, item in enumerate(items)]
+    prompts = [
+        item if item.image is not None else with_prompt([item], policy, served.spec, prompt, name)[0] for item in plain
+    ]
     with exchange.engine(served) as engine:
-        prompts = with_prompt([Prompt(text=text) for text in texts], policy, served.spec, prompt, name)
-        _check_lengths(engine.tokenizer.count, prompts, body)
+        _check_lengths(engine.tokenizer.count, prompts, body, where)
         params = PoolingParams(dimensions=body.output_dimension)
         vectors = [vector for _, vector in run(engine, "embed", prompts, params, _options(body))]
     _check_packing(types, vectors)
+    unit = "image_tokens" if any(item.image is not None for item in plain) else "input_tokens"
     answer = {
         "id": exchange.request_id,
         "embeddings": {kind: [_ENCODERS[kind](vector) for vector in vectors] for kind in types},
-        "texts": texts,
-        "meta": {"api_version": {"version": "2"}, "billed_units": {"input_tokens": exchange.call.prompt_tokens}},
+        **({} if body.texts is None else {"texts": body.texts}),
+        "meta": {"api_version": {"version": "2"}, "billed_units": {unit: exchange.call.prompt_tokens}},
         "response_type": "embeddings_by_type",
     }
     return json_reply(answer)
@@ -148,31 +154,20 @@ def prompt_for(policy: TokenizerPolicy, input_type: str | None) -> tuple[str | N
     return None, "" if policy.default_prompt_name in elsewhere else None
 
 
-def _texts(body: EmbedRequest) -> list[str]:
+def _items(body: EmbedRequest) -> tuple[list[Item], str]:
+    """What to embed, and the field it came in.
+
+    Raises:
+        BadRequest: not exactly one of the three.
+    """
     given = [name for name in ("texts", "images", "inputs") if getattr(body, name)]
     if len(given) != 1:
         found = " and ".join(given) or "none of them"
         raise BadRequest(f"give exactly one of texts, images and inputs, and not empty; got {found}", "texts")
-    if body.texts is not None:
-        return body.texts
     if body.images:
-        raise BadRequest("images are not supported by this route; send them to /v1/embeddings as messages", "images")
-    return [_joined(item, index) for index, item in enumerate(body.inputs or [])]
-
-
-def _joined(item: dict[str, Any], index: int) -> str:
-    """The text of one entry of ``inputs``: its parts, one a line."""
-    content = item.get("content")
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
-    if not parts or len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
-        shown = msgspec.json.encode(item).decode()[:80]
-        raise BadRequest(
-            f'inputs[{index}] must be {{"content": [{{"type": "text", "text": TEXT}}, …]}} (images are not supported '
-            f"by this route), got {shown}",
-            f"inputs[{index}]",
-        )
-    return "\n".join(str(text) for text in texts)
+        urls = body.images
+        return [ContentObject(content=[{"type": "image_url", "image_url": {"url": url}}]) for url in urls], "images"
+    return list(body.texts or body.inputs or []), given[0]
 
 
 def _types(body: EmbedRequest) -> Sequence[str]:
@@ -193,13 +188,13 @@ def _options(body: EmbedRequest) -> CallOptions:
     return CallOptions(body.max_tokens or -1, tokenization_kwargs={"truncation_side": side})
 
 
-def _check_lengths(count: Callable[[Prompt], int], prompts: list[Prompt], body: EmbedRequest) -> None:
+def _check_lengths(count: Callable[[Prompt], int], prompts: list[Prompt], body: EmbedRequest, where: str) -> None:
     if body.truncate != "NONE" or body.max_tokens is None:
         return
     for index, prompt in enumerate(prompts):
-        if (found := count(prompt)) > body.max_tokens:
+        if prompt.image is None and (found := count(prompt)) > body.max_tokens:
             raise InputError(
-                f"texts[{index}] has {found} tokens, max_tokens is {body.max_tokens} and truncate is NONE; "
+                f"{where}[{index}] has {found} tokens, max_tokens is {body.max_tokens} and truncate is NONE; "
                 "shorten it, or use truncate END or START"
             )
 
@@ -216,7 +211,7 @@ ROUTES = (
     Route(
         paths=("/v2/embed",),
         handle=embed,
-        summary="Embed texts (Cohere)",
+        summary="Embed texts or images (Cohere)",
         tag="Cohere",
         body=EmbedRequest,
         answer=EmbedAnswer,

@@ -13,17 +13,9 @@ from ..exchange import Exchange, Reply, json_reply
 from ..problems import BadRequest
 from ..route import Route
 from .common import usage_of_call
+from .contents import ContentObject, Item, Items, listed, scorable
 from .score import PairFields, scored
 from .tei_fields import TeiRank, TeiRerankRequest, TruncationDirection, has_no_activation
-
-
-class TextDocument(msgspec.Struct, kw_only=True):
-    """A text inside an object, as Jina's and Cohere's first version take it."""
-
-    text: str
-
-
-Document = str | TextDocument
 
 
 class RankFields(PairFields, kw_only=True):
@@ -41,8 +33,8 @@ class RankFields(PairFields, kw_only=True):
 class RerankRequest(RankFields, kw_only=True):
     """A query and its documents."""
 
-    query: Document
-    documents: Document | list[Document]
+    query: Item
+    documents: Items
 
 
 class SharedRerankRequest(RankFields, kw_only=True):
@@ -51,8 +43,8 @@ class SharedRerankRequest(RankFields, kw_only=True):
     TEI's fields are ``texts``, ``raw_scores``, ``return_text``, ``truncate`` and ``truncation_direction``.
     """
 
-    query: Document
-    documents: Document | list[Document] | None = None
+    query: Item
+    documents: Items | None = None
     texts: list[str] | None = None
     raw_scores: bool = False
     return_text: bool = False
@@ -61,10 +53,10 @@ class SharedRerankRequest(RankFields, kw_only=True):
 
 
 class RerankedDocument(msgspec.Struct, kw_only=True):
-    """The document itself; ``multi_modal`` is vLLM's field and always null."""
+    """The document itself: its text, or as vLLM has it, the object with the parts it came in."""
 
-    text: str
-    multi_modal: None = None
+    text: str | None
+    multi_modal: ContentObject | None = None
 
 
 class RerankResult(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -112,9 +104,11 @@ def rerank_either(exchange: Exchange, body: SharedRerankRequest) -> Reply:
     if body.texts is None or body.documents is not None:
         found = "neither" if body.texts is None else "both"
         raise BadRequest(f"give documents (Jina, Cohere, vLLM) or texts (TEI), got {found}", "documents")
+    if not isinstance(body.query, str):
+        raise BadRequest("query must be a string beside texts (TEI), got an object", "query")
     request = TeiRerankRequest(
         model=body.model,
-        query=_text(body.query),
+        query=body.query,
         texts=body.texts,
         raw_scores=body.raw_scores,
         return_text=body.return_text,
@@ -124,21 +118,22 @@ def rerank_either(exchange: Exchange, body: SharedRerankRequest) -> Reply:
     return rerank_texts(exchange, request)
 
 
-def _ranked(exchange: Exchange, body: RankFields, query: Document, documents: Document | list[Document]) -> Reply:
-    exchange.check_count("documents", documents)
-    texts = [_text(document) for document in (documents if isinstance(documents, list) else [documents])]
-    outputs = scored(exchange, body.model, _text(query), texts, body.params(), body.options(), body.pairing())
+def _ranked(exchange: Exchange, body: RankFields, query: Item, documents: Items) -> Reply:
+    served = exchange.model(body.model, "score")
+    left, right = scorable(exchange, served, query, "query"), scorable(exchange, served, documents, "documents")
+    outputs = scored(exchange, served, left, right, body.params(), body.options(), body.pairing())
     scores = [output.outputs.score for output in outputs]
     results: list[dict[str, Any]] = [
         {"index": index, "relevance_score": scores[index]} for index in by_score(scores)[: body.top_n or None]
     ]
     if body.return_documents is not False:
+        given = listed(documents)
         for result in results:
-            result["document"] = {"text": texts[result["index"]], "multi_modal": None}
+            result["document"] = _document(given[result["index"]])
     usage = usage_of_call(exchange)
     answer = {
         "id": f"rerank-{exchange.request_id}",
-        "model": exchange.served.name if exchange.served else None,
+        "model": served.name,
         "usage": {name: usage[name] for name in RerankUsage.__struct_fields__},
         "results": results,
     }
@@ -155,7 +150,7 @@ def rerank_texts(exchange: Exchange, body: TeiRerankRequest) -> Reply:
     served = exchange.model(body.model, "score")
     is_bare = has_no_activation(served.spec)
     params = PoolingParams(use_activation=not (body.raw_scores or is_bare))
-    outputs = scored(exchange, served.name, body.query, body.texts, params, body.options())
+    outputs = scored(exchange, served, [body.query], body.texts, params, body.options())
     scores = [output.outputs.score for output in outputs]
     if is_bare and not body.raw_scores:
         scores = [float(value) for value in sigmoid(np.array(scores, np.float32))]
@@ -166,8 +161,11 @@ def rerank_texts(exchange: Exchange, body: TeiRerankRequest) -> Reply:
     return json_reply(ranks)
 
 
-def _text(document: Document) -> str:
-    return document.text if isinstance(document, TextDocument) else document
+def _document(item: Item) -> dict[str, Any]:
+    if isinstance(item, str):
+        return {"text": item, "multi_modal": None}
+    content = None if item.content is None else {"content": item.content}
+    return {"text": item.text, "multi_modal": content}
 
 
 ROUTES = (

@@ -12,11 +12,11 @@ from ...params import PoolingParams
 from ...requests import CallOptions
 from ...scoring import score
 from ..exchange import Exchange, Reply, json_reply
+from ..models import Served
 from ..problems import BadRequest
 from ..route import Route
 from .common import RequestFields, Usage, envelope, usage_of_call
-
-Texts = str | list[str]
+from .contents import Items, scorable
 
 # The two sides of a request under every pair of names that vLLM 0.11 to 0.32 take.
 SIDES = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2"))
@@ -57,13 +57,13 @@ class PairFields(RequestFields, kw_only=True):
 class ScoreRequest(PairFields, kw_only=True):
     """Two sides under one pair of names: 1:1, 1:N or N:N."""
 
-    queries: Texts | None = None
-    documents: Texts | None = None
-    items: Texts | None = None
-    data_1: Texts | None = None
-    data_2: Texts | None = None
-    text_1: Texts | None = None
-    text_2: Texts | None = None
+    queries: Items | None = None
+    documents: Items | None = None
+    items: Items | None = None
+    data_1: Items | None = None
+    data_2: Items | None = None
+    text_1: Items | None = None
+    text_2: Items | None = None
 
     def sides(self) -> tuple[str, str]:
         """Names of the two fields that were given.
@@ -102,9 +102,9 @@ class ScoreAnswer(msgspec.Struct, kw_only=True):
 
 def scored(
     exchange: Exchange,
-    model: str | None,
-    left: Texts,
-    right: Texts,
+    served: Served,
+    left: list[Any],
+    right: list[Any],
     params: PoolingParams,
     options: CallOptions,
     pairing: PairOptions | None = None,
@@ -112,19 +112,18 @@ def scored(
     """Score pairs with the model of the request; see ``runtime.scoring.score``.
 
     Raises:
-        ModelNotFound, InputError: the model, or what it cannot do.
+        InputError: what the model cannot do.
     """
-    with exchange.engine(exchange.model(model, "score")) as engine:
+    with exchange.engine(served) as engine:
         return score(engine, left, right, params, options, pairing)
 
 
 def score_pairs(exchange: Exchange, body: ScoreRequest) -> Reply:
-    """Score pairs of texts."""
+    """Score pairs of texts (or of texts and images, where the model embeds both)."""
     names = body.sides()
-    left, right = (getattr(body, name) for name in names)
-    for name, side in zip(names, (left, right), strict=True):
-        exchange.check_count(name, side)
-    outputs = scored(exchange, body.model, left, right, body.params(), body.options(), body.pairing())
+    served = exchange.model(body.model, "score")
+    left, right = (scorable(exchange, served, getattr(body, name), name) for name in names)
+    outputs = scored(exchange, served, left, right, body.params(), body.options(), body.pairing())
     data: list[dict[str, Any]] = [
         {"index": index, "object": "score", "score": output.outputs.score} for index, output in enumerate(outputs)
     ]

@@ -120,7 +120,7 @@ def similarity(exchange: Exchange, body: SimilarityRequest) -> Reply:
     options = call_options(how.truncate, how.truncation_direction)
     pairing = PairOptions(query_prompt_name=how.prompt_name, document_prompt_name=how.prompt_name)
     outputs = scored(
-        exchange, served.name, inputs.source_sentence, inputs.sentences, PoolingParams(), options, pairing
+        exchange, served, [inputs.source_sentence], inputs.sentences, PoolingParams(), options, pairing
     )  # fmt: skip
     return json_reply([output.outputs.score for output in outputs])
 

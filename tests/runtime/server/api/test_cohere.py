@@ -137,9 +137,8 @@ def test_inputs_of_texts(ask: Ask, embedder: Any):
         ({}, "exactly one of texts, images and inputs.*got none"),
         ({"texts": []}, "exactly one of texts, images and inputs.*got none"),
         ({"texts": ["a"], "images": ["b"]}, "exactly one of.*got texts and images"),
-        ({"images": ["data:image/png;base64,AA=="]}, "images are not supported"),
-        ({"inputs": [{"content": [{"type": "image_url"}]}]}, r"inputs\[0\] must be"),
-        ({"inputs": [{"text": "a"}]}, r"inputs\[0\] must be"),
+        ({"inputs": [{"text": "a", "content": []}]}, r"inputs\[0\] must have `text` or `content`, got both"),
+        ({"inputs": [{}]}, r"inputs\[0\] must have `text` or `content`, got neither"),
         ({"texts": ["a"], "embedding_types": ["int8", "float"]}, r"\['int8'\].*use float, binary, ubinary, base64"),
         ({"texts": ["a"], "embedding_types": ["int4"]}, "embedding_types"),
         ({"texts": ["a"], "truncate": "MIDDLE"}, "truncate"),
@@ -148,6 +147,19 @@ def test_inputs_of_texts(ask: Ask, embedder: Any):
 )
 def test_a_malformed_body_is_refused(ask: Ask, embedder: Any, body: dict[str, Any], words: str):
     with pytest.raises(BadRequest, match=words):
+        ask("/v2/embed", body, {"m": embedder})
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"images": ["data:image/png;base64,AA=="]}, r"takes text only; images\[0\] holds an image"),
+        ({"inputs": [{"content": [{"type": "image_url"}]}]}, "image_url.url must be a string"),
+        ({"inputs": [{"content": [{"type": "sound"}]}]}, r"inputs\[0\].*must be {'type': 'text'"),
+    ],
+)
+def test_parts_that_cannot_be_read(ask: Ask, embedder: Any, body: dict[str, Any], words: str):
+    with pytest.raises(InputError, match=words):
         ask("/v2/embed", body, {"m": embedder})
 
 
