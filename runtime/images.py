@@ -77,7 +77,7 @@ def open_png(data: bytes) -> Image:
 
 def _is_image(value: Any) -> bool:
     # By its methods: Pillow is imported only where an image is opened.
-    return isinstance(value, np.ndarray | str | os.PathLike) or hasattr(value, "getbands")
+    return isinstance(value, np.ndarray | str | os.PathLike | Prepared) or hasattr(value, "getbands")
 
 
 def holds_image(*sides: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .api import classify, embeddings, pooling, system, tokenize
+from .api import classify, cohere, embeddings, pooling, rerank, score, system, tei, tokenize
 from .route import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -10,5 +10,9 @@ ROUTES: tuple[Route, ...] = (
     *pooling.ROUTES,
     *classify.ROUTES,
     *tokenize.ROUTES,
+    *score.ROUTES,
+    *rerank.ROUTES,
+    *cohere.ROUTES,
+    *tei.ROUTES,
     *system.ROUTES,
 )

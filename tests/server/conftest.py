@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pool_export.runtime.llm import LLM
 
 _STARTUP = 60.0
 
@@ -95,6 +98,12 @@ def served_bundles(minilm_bundle: Path, tiny_bundle: Callable[..., Path]) -> dic
 def live(start_server: Callable[..., LiveServer], served_bundles: dict[str, Path]) -> LiveServer:
     """Return one server with every bundle; tests must leave it as it was."""
     return start_server(*(f"{name}={folder}" for name, folder in served_bundles.items()), options=("--threads", "1"))
+
+
+@pytest.fixture(scope="session")
+def offline() -> Callable[[Path], LLM]:
+    """Return `offline(bundle)`: the offline engine over a bundle, opened once, to compare a server's answers with."""
+    return cache(LLM)
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,7 @@ def chat_prompts(
         conversations = [read_conversation(messages, name)]
     template = _template(exchange, served, body)
     prompts = [
-        _image_prompt(exchange, served, conversation, name)
+        image_prompt(exchange, served, conversation, name)
         if conversation.images
         else Prompt(text=_rendered(conversation, template, body))
         for conversation in conversations
@@ -149,7 +149,12 @@ def _template(exchange: Exchange, served: Served, body: ChatForm) -> ChatTemplat
     return ChatTemplate(body.chat_template, served.chat.special_tokens if served.chat is not None else {})
 
 
-def _image_prompt(exchange: Exchange, served: Served, conversation: Conversation, name: str) -> Prompt:
+def image_prompt(exchange: Exchange, served: Served, conversation: Conversation, name: str) -> Prompt:
+    """The one image of a conversation, decoded.
+
+    Raises:
+        InputError: a model without an image tower, more than one image, or one that cannot or may not be read.
+    """
     tower = served.engine.bundle.manifest.image
     if tower is None:
         raise InputError(f"this model takes text only; {name} holds an image (image_url)")
