@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -27,6 +28,15 @@ _RESAMPLE: tuple[str, ...] = get_args(Resample)  # in Pillow's numbering
 # Pillow's own bound. It holds after resizing too: a line of 1 × 100 000 pixels grows to 22 million on its long edge.
 _MAX_PIXELS = 89_478_485
 _CHANNELS = (1, 3, 4)
+# What bytes from a stranger may be: Pillow opens EPS too, by starting a program.
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image decoded, resized and cropped: uint8 ``[3, height, width]``. Nothing can fail from here on."""
+
+    pixels: Array
 
 
 def image_of(prompt: Mapping[str, Any]) -> Any | None:
@@ -81,7 +91,7 @@ def pixel_values(images: Sequence[Any], policy: ImagePolicy) -> Array:
 
     Args:
         images: PIL images, uint8 arrays (``[height, width]``, ``[height, width, channels]`` or channels
-            first) or paths.
+            first), paths, or what ``prepare`` made.
         policy: the bundle's.
 
     Returns:
@@ -95,16 +105,18 @@ def pixel_values(images: Sequence[Any], policy: ImagePolicy) -> Array:
     return np.stack([_pixels(image, policy) for image in images])
 
 
+def prepare(data: bytes, policy: ImagePolicy) -> Prepared:
+    """Decode, resize and crop the bytes of an image file: the part of ``pixel_values`` that takes long and can fail.
+
+    Raises:
+        InputError: as ``pixel_values``; or a format other than PNG, JPEG, WebP, GIF, BMP and TIFF.
+        MissingExtraError: Pillow is not installed.
+    """
+    return Prepared(np.ascontiguousarray(_cropped(data, policy)))  # a copy: a view would keep the whole image
+
+
 def _pixels(source: Any, policy: ImagePolicy) -> Array:
-    image = _resized(_rgb(source, policy), policy)
-    pixels: Array = np.moveaxis(np.asarray(image), -1, 0)
-    if policy.crop_height:
-        pixels = _centre(pixels, policy.crop_height, policy.crop_width)
-    if pixels.shape != (3, policy.height, policy.width):
-        raise InputError(
-            f"this model's processor does not resize; expected an image of {policy.width} × {policy.height} pixels, "
-            f"got {pixels.shape[2]} × {pixels.shape[1]}"
-        )
+    pixels = source.pixels if isinstance(source, Prepared) else _cropped(source, policy)
     if policy.rescale_factor is not None:
         pixels = (pixels.astype(np.float64) * policy.rescale_factor).astype(np.float32)
     pixels = pixels.astype(np.float32)
@@ -114,15 +126,29 @@ def _pixels(source: Any, policy: ImagePolicy) -> Array:
     return pixels
 
 
+def _cropped(source: Any, policy: ImagePolicy) -> Array:
+    image = _resized(_rgb(source, policy), policy)
+    pixels: Array = np.moveaxis(np.asarray(image), -1, 0)
+    if policy.crop_height:
+        pixels = _centre(pixels, policy.crop_height, policy.crop_width)
+    if pixels.shape != (3, policy.height, policy.width):
+        raise InputError(
+            f"this model's processor does not resize; expected an image of {policy.width} × {policy.height} pixels, "
+            f"got {pixels.shape[2]} × {pixels.shape[1]}"
+        )
+    return pixels
+
+
 def _rgb(source: Any, policy: ImagePolicy) -> Image:
     module = _pillow()
-    shown = "an image" if hasattr(source, "getbands") or isinstance(source, np.ndarray) else os.fspath(source)
+    is_path = isinstance(source, str | os.PathLike)
+    shown = os.fspath(source) if is_path else "the data" if isinstance(source, bytes) else "an image"
     if isinstance(shown, str) and shown.startswith(("http://", "https://")):
         raise InputError(f"{shown}: images are not downloaded; pass a file or a PIL image")
     try:
         if isinstance(source, np.ndarray):
             return _from_array(source, policy)
-        image = source if shown == "an image" else module.open(source)
+        image = module.open(source) if is_path else _opened(source) if isinstance(source, bytes) else source
         _check_size(image.size, str(shown))
         image.load()
         if image is not source:
@@ -134,6 +160,14 @@ def _rgb(source: Any, policy: ImagePolicy) -> Image:
         raise
     except Exception as error:  # damaged files raise OSError, SyntaxError, ValueError, struct.error and more
         raise InputError(f"{shown} cannot be read as an image: {str(error) or type(error).__name__}") from error
+
+
+def _opened(data: bytes) -> Image:
+    module = _pillow()
+    try:
+        return module.open(io.BytesIO(data), formats=_FORMATS)  # type: ignore[no-any-return]
+    except module.UnidentifiedImageError as error:  # its sentence has an address in memory
+        raise InputError(f"an image cannot be read: its {len(data)} bytes are none of {', '.join(_FORMATS)}") from error
 
 
 def _converted(image: Image, policy: ImagePolicy) -> Image:

@@ -99,7 +99,7 @@ def require_task(task: Task, spec: PoolingSpec) -> None:
     why = _UNSUPPORTED[task]
     if (per_token := f"token_{task}") in spec.tasks:
         # The conversion is the right one already; it is the head that answers token by token.
-        why = f"This model answers a row a token: use `LLM.encode(..., pooling_task={per_token!r})`."
+        why = f"This model answers a row a token: use `LLM.encode(..., pooling_task={per_token!r})`, or POST /pooling."
     raise InputError(f"{why} Supported tasks: {', '.join(spec.tasks)}")
 
 

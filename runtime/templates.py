@@ -1,4 +1,4 @@
-"""Score templates: a query and a document rendered into the one text that a language-model reranker reads.
+"""The jinja of templates, and score templates: a query and a document as the one text that a reranker reads.
 
 vLLM's score templates (``get_score_prompt``): jinja with two ``messages``, role ``query`` and role
 ``document``, and further values by name (``instruction``). The environment is the one that
@@ -36,12 +36,12 @@ class ScoreTemplate:
         """
         from jinja2 import TemplateError, meta
 
-        environment = _environment()
+        environment = jinja_environment()
         try:
             self.variables = frozenset(meta.find_undeclared_variables(environment.parse(text))) - {"messages"}
             self._template = environment.from_string(text)
         except TemplateError as error:
-            raise InputError(f"the score template is not valid jinja: {_first_line(error)}") from error
+            raise InputError(f"the score template is not valid jinja: {first_line(error)}") from error
         self.variables -= environment.globals.keys()
         probe = self.render(*_PROBES)
         for role, said in zip(("query", "document"), _PROBES, strict=True):
@@ -61,7 +61,7 @@ class ScoreTemplate:
         try:
             text: str = self._template.render(messages=messages, **(values or {}))
         except Exception as error:
-            raise InputError(f"the score template failed: {_first_line(error)}") from error
+            raise InputError(f"the score template failed: {first_line(error)}") from error
         return text
 
     def values(self, instruction: str | None, more: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -93,11 +93,25 @@ def compiled(text: str) -> ScoreTemplate:
     return ScoreTemplate(text)
 
 
-def _environment() -> Any:
+@lru_cache(maxsize=1)
+def jinja_environment() -> Any:
+    """The environment of every template, score and chat, by transformers' ``chat_template_utils.py``."""
+    from jinja2 import nodes
+    from jinja2.ext import Extension
+    from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+    class Generation(Extension):
+        """``{% generation %}`` marks what an assistant said, for training; here it is written like the rest."""
+
+        tags = {"generation"}  # noqa: RUF012  (jinja declares it so)
+
+        def parse(self, parser: Parser) -> nodes.Node:
+            line = next(parser.stream).lineno
+            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise_exception
@@ -116,7 +130,7 @@ def _to_json(value: Any, ensure_ascii: bool = False, **layout: Any) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, **layout)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """One line; where the fault is, if jinja knows."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     number = getattr(error, "lineno", None)

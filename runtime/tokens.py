@@ -125,6 +125,25 @@ class TextTokenizer:
             return len(prompt.token_ids)
         return len(_encode(self._tokenizer, [_text(prompt)], True)[0].ids)
 
+    def ids(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a text of any length.
+
+        Raises:
+            InputError: text that is not Unicode.
+        """
+        return list(_encode(self._tokenizer, [text], add_special_tokens)[0].ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens included.
+
+        Raises:
+            InputError: an id that the tokenizer and the model do not have.
+        """
+        size = max(self._vocab_size, self._tokenizer.get_vocab_size())
+        if wrong := [number for number in ids if not 0 <= number < size]:
+            raise InputError(f"Token id {wrong[0]} is out of vocabulary (0 to {size - 1})")
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
     def first_special_id(self) -> int | None:
         """The token that the tokenizer puts in front of every text, ``None`` where it puts none."""
         empty = _encode(self._tokenizer, [""], True)[0].ids
@@ -225,7 +244,7 @@ class TextTokenizer:
             )
         for token in (min(item.ids), max(item.ids)):
             if not 0 <= token < self._vocab_size:
-                raise InputError(f"Token id {token} is out of vocabulary")
+                raise InputError(f"Token id {token} is out of vocabulary (0 to {self._vocab_size - 1})")
 
 
 def _encode(tokenizer: Tokenizer, texts: list[Text], special: bool) -> list[Encoding]:

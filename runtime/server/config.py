@@ -27,6 +27,18 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _UNITS[(found[2] or "").lower()])
 
 
+def parse_switch(text: str) -> bool:
+    """Read an on-or-off variable.
+
+    Raises:
+        ValueError: neither 1, true, yes, on nor 0, false, no, off.
+    """
+    value = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.strip().lower() not in value:
+        raise ValueError("expected true or false")
+    return value[text.strip().lower()]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """Options of ``pool-export serve``. Each field is also a flag and a ``POOL_EXPORT_*`` variable."""
@@ -70,6 +82,18 @@ class ServerConfig:
         None, metavar="FILE", help="Certificate chain (PEM): serve https; needs --ssl-keyfile unless it holds the key."
     )
     ssl_keyfile: str | None = option(None, metavar="FILE", help="The certificate's private key (PEM), not encrypted.")
+    chat_template: str | None = option(
+        None, metavar="FILE", help="Jinja that renders chats (`messages`), instead of each model's own."
+    )
+    trust_request_chat_template: bool = option(
+        False, parse=parse_switch, help="Render chats through a template that the request brings along."
+    )
+    allowed_local_media_path: str | None = option(
+        None, metavar="DIR", help="Folder below which `file:` URLs of images are read; without it none is."
+    )
+    allowed_media_domains: str | None = option(
+        None, metavar="HOST[:PORT],…", help="Hosts from which URLs of images are fetched; without them none is."
+    )
     log_format: str = option("text", choices=LOG_FORMATS, help="One line a request on stderr: for people, or as JSON.")
     log_level: str = option("info", choices=LOG_LEVELS, help="The least that is logged; probes are from debug on.")
     otlp_endpoint: str | None = option(
@@ -96,6 +120,17 @@ class ServerConfig:
             raise InputError(f"batch_window_ms must be 0 or more, got {self.batch_window_ms}")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise InputError("ssl_keyfile is the key of a certificate: give ssl_certfile too")
+        if self.allowed_local_media_path is not None and not Path(self.allowed_local_media_path).is_dir():
+            raise InputError(f"allowed_local_media_path must be a folder, got {self.allowed_local_media_path!r}")
+        if wrong := sorted(name for name in self.media_domains() if "/" in name or "*" in name):
+            raise InputError(
+                f"allowed_media_domains holds hosts such as images.example or 10.0.0.7:9000, got {wrong[0]!r}"
+            )
+
+    def media_domains(self) -> frozenset[str]:
+        """Hosts (``host`` for the standard port, else ``host:port``) from which images may be fetched."""
+        names = (name.strip().lower() for name in (self.allowed_media_domains or "").split(","))
+        return frozenset(name for name in names if name)
 
     def keys(self) -> tuple[str, ...]:
         """Every key that a client may use; none means that nobody is asked for one.

@@ -16,8 +16,10 @@ from prometheus_client import disable_created_metrics
 from ...poolers.errors import PoolExportError
 from ..autoexport import bundle_for
 from ..bundle import Bundle, open_bundle
+from ..chat_template import ChatTemplate, compile_chat_template, read_chat_template, read_special_tokens
 from ..config import RuntimeConfig
 from ..engine import Engine
+from ..errors import InputError
 from ..options import from_env
 from ..scheduling.scheduler import QueueLimits, Scheduler
 from .announce import announce
@@ -121,6 +123,24 @@ def _interruptible(work: Callable[[], Served]) -> Served:
 
     threading.Thread(target=run, name="pool-export-load", daemon=True).start()
     return done.result()
+        engine = Engine(replace(bundle, alias=name or display_name(bundle)), runtime)
+        limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
+        chat = _chat_template(engine.bundle, config)
+        served = Served(engine.bundle.name, engine, Scheduler(engine, limits), chat=chat)
+        served.probe()
+    return served
+
+
+def _chat_template(bundle: Bundle, config: ServerConfig) -> ChatTemplate | None:
+    """The server's template where it was given one, which has to be valid; else the model's own."""
+    if config.chat_template is None:
+        return read_chat_template(bundle.folder, has_images=bundle.manifest.image is not None)
+    try:
+        text = Path(config.chat_template).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"chat_template {config.chat_template} cannot be read: {error}") from error
+    compile_chat_template(text)
+    return ChatTemplate(text, read_special_tokens(bundle.folder))
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ...poolers.spec import PoolingSpec, Task
 from ..bundle import Bundle
+from ..chat_template import ChatTemplate
 from ..engine import Engine
 from ..errors import InputError
 from ..prompts import Prompt
@@ -35,12 +36,14 @@ class Served:
         engine: the loaded bundle.
         scheduler: runs it for all clients.
         created: when it was loaded, in seconds since 1970.
+        chat: the template of its chats, ``None`` where it has none.
     """
 
     name: str
     engine: Engine
     scheduler: Scheduler
     created: int = field(default_factory=lambda: int(time.time()))
+    chat: ChatTemplate | None = None
 
     @property
     def spec(self) -> PoolingSpec:

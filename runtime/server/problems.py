@@ -51,6 +51,10 @@ class TooManyInputs(PoolExportError):
     """More texts in one request than the server takes."""
 
 
+class MediaUnavailable(PoolExportError):
+    """An image that may be read, and cannot."""
+
+
 class NotReady(PoolExportError):
     """The server is up and cannot answer (yet, or any more)."""
 
@@ -73,6 +77,7 @@ TABLE: tuple[tuple[type[BaseException], Problem], ...] = (
     (HeadTooLarge, Problem(431, "RequestTooLargeError", "Validation")),
     (BodyTooLarge, Problem(413, "RequestTooLargeError", "Validation")),
     (TooManyInputs, Problem(422, "UnprocessableEntityError", "Validation")),
+    (MediaUnavailable, Problem(422, "UnprocessableEntityError", "Validation")),
     (BadRequest, Problem(400, "BadRequestError", "Validation")),
     (InputError, Problem(400, "BadRequestError", "Validation")),
     (Overloaded, Problem(429, "RateLimitError", "Overloaded")),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from .api import embeddings, system
+from .api import classify, embeddings, pooling, system, tokenize
 from .route import Route
 
-ROUTES: tuple[Route, ...] = (*embeddings.ROUTES, *system.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *embeddings.ROUTES,
+    *pooling.ROUTES,
+    *classify.ROUTES,
+    *tokenize.ROUTES,
+    *system.ROUTES,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from pool_export.runtime.errors import InputError, MissingExtraError
-from pool_export.runtime.images import holds_image, image_of, open_png, pixel_values
+from pool_export.runtime.images import holds_image, image_of, open_png, pixel_values, prepare
 from pool_export.runtime.manifest import ImagePolicy
 
 Image = pytest.importorskip("PIL.Image")
@@ -166,3 +167,41 @@ def test_without_pillow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(MissingExtraError, match=r"the prompt holds an image, .* pip install 'pool-export\[image\]'"):
         pixel_values([RED], POLICY)
+
+
+# ------------------------------------------------------------------------------------------- bytes, prepared ahead
+
+
+def as_bytes(image: Any, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("policy", [POLICY, EDGE])
+def test_bytes_give_the_pixels_of_the_file(kind: str, policy: ImagePolicy, tmp_path: Path):
+    noise = np.random.default_rng(2).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90°
+    data = as_bytes(Image.fromarray(noise), kind, **({"exif": exif} if kind == "JPEG" else {}))
+    (tmp_path / "image").write_bytes(data)
+    prepared = prepare(data, policy)
+    assert (prepared.pixels.dtype, prepared.pixels.shape) == (np.uint8, (3, 2, 2))
+    assert prepared.pixels.base is None or prepared.pixels.base.nbytes == prepared.pixels.nbytes
+    assert np.array_equal(pixel_values([prepared], policy), pixel_values([tmp_path / "image"], policy))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "an image cannot be read: its 0 bytes are none of PNG, JPEG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "are none of PNG"),
+        (as_bytes(RED, "PPM"), "are none of PNG"),
+        (as_bytes(Image.new("RGB", (400, 400)), "BMP")[:9000], "the data cannot be read as an image: .*truncated"),
+    ],
+    ids=["empty", "eps", "ppm", "cut"],
+)
+def test_bytes_that_are_no_image_are_refused(data: bytes, message: str):
+    with pytest.raises(InputError, match=message):
+        prepare(data, POLICY)

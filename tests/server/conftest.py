@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,3 +88,28 @@ def served_bundles(minilm_bundle: Path, tiny_bundle: Callable[..., Path]) -> dic
 def live(start_server: Callable[..., LiveServer], served_bundles: dict[str, Path]) -> LiveServer:
     """Return one server with every bundle; tests must leave it as it was."""
     return start_server(*(f"{name}={folder}" for name, folder in served_bundles.items()), options=("--threads", "1"))
+
+
+@pytest.fixture(scope="session")
+def open_app() -> Iterator[Callable[..., Any]]:
+    """Return `open_app(*models, **options)`: a client of the application in this process, with real engines."""
+    from starlette.testclient import TestClient
+
+    from pool_export.export.reporting import SilentReporter
+    from pool_export.runtime.server import launch
+    from pool_export.runtime.server.app import make_app
+
+    states: list[Any] = []
+
+    def open_one(*models: str, **options: Any) -> TestClient:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launch, "serve", lambda state, listener: (states.append(state), listener.close()))
+            options = {"listen_port": 0, **options}
+            launch.launch(models, options, {"device": "cpu", "threads": 1}, SilentReporter(), lambda line: None)
+        return TestClient(make_app(states[-1]))
+
+    yield open_one
+    for state in states:
+        state.models.close()
+        state.workers.shutdown()
+        state.attendants.shutdown()

@@ -50,8 +50,8 @@ class Usage(msgspec.Struct, kw_only=True):
 
 
 def usage_of(rows: Iterable[Encoded]) -> dict[str, Any]:
-    """Count the tokens of what was run."""
-    tokens = sum(len(item) for item in rows)
+    """Count the tokens of what was run; an image is one, as in vLLM for CLIP."""
+    tokens = sum(1 if item.image is not None else len(item) for item in rows)
     return {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0, "prompt_tokens_details": None}
 
 

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from ...params import PoolingParams
-from ...prompting import with_prompt
-from ...prompts import parse_prompts
 from ...requests import run
-from ..exchange import Exchange, Reply, json_reply
+from ..exchange import Exchange, Reply
 from ..route import Route
-from .common import RequestFields, Usage, envelope, usage_of
+from .common import Usage
+from .encoding import EmbedDtype, EncodingFormat, Endianness, NumberFormat, vectors_reply
+from .forms import PromptFields, read_prompts
 
-Input = str | list[str | int | list[int]]
 
+class EmbeddingRequest(PromptFields, kw_only=True):
+    """Texts, token ids or chats to embed.
 
-class EmbeddingRequest(RequestFields, kw_only=True):
-    """Texts or token ids to embed."""
+    ``embed_dtype`` and ``endianness`` are those of ``base64``, ``bytes`` and ``bytes_only``. ``normalize`` is
+    vLLM 0.11's name of ``use_activation``.
+    """
 
-    input: Input
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: EncodingFormat = "float"
+    embed_dtype: EmbedDtype = "float32"
+    endianness: Endianness = "native"
     dimensions: int | None = None
-    add_special_tokens: bool = True
     use_activation: bool | None = None
     normalize: bool | None = None
 
+    def form(self) -> NumberFormat:
+        """How the numbers are to be written."""
+        return NumberFormat(self.encoding_format, self.embed_dtype, self.endianness)
+
 
 class EmbeddingData(msgspec.Struct, kw_only=True):
-    """One vector."""
+    """One vector: numbers, or base64 of them."""
 
     index: int
     object: Literal["embedding"] = "embedding"
@@ -48,18 +54,13 @@ class EmbeddingAnswer(msgspec.Struct, kw_only=True):
 
 
 def embeddings(exchange: Exchange, body: EmbeddingRequest) -> Reply:
-    """Embed texts or token ids."""
-    exchange.check_count("input", body.input)
+    """Embed texts, token ids, chats or images."""
     served = exchange.model(body.model, "embed")
+    prompts, special = read_prompts(exchange, served, body)
     params = PoolingParams(dimensions=body.dimensions, use_activation=body.use_activation, normalize=body.normalize)
-    options = body.options(add_special_tokens=body.add_special_tokens)
     with exchange.engine(served) as engine:
-        prompts = with_prompt(parse_prompts(body.input), engine.tokenizer.policy, served.spec)
-        rows = run(engine, "embed", prompts, params, options)
-    data: list[dict[str, Any]] = [
-        {"index": index, "object": "embedding", "embedding": vector} for index, (_, vector) in enumerate(rows)
-    ]
-    return json_reply(envelope(exchange, "embd", data, usage_of(item for item, _ in rows)))
+        rows = run(engine, "embed", prompts, params, body.options(add_special_tokens=special))
+    return vectors_reply(exchange, "embd", rows, body.form())
 
 
 ROUTES = (

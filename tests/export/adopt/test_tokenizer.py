@@ -14,6 +14,7 @@ from pool_export.export.adopt.tokenizer import AdoptedTokenizer, valid_id
 from pool_export.export.errors import SourceError
 from pool_export.export.request import ExportRequest
 from pool_export.export.source import Source, read_source
+from pool_export.runtime.chat_template import ChatTemplate, read_chat_template, read_special_tokens
 
 from .conftest import edit_json
 
@@ -111,3 +112,11 @@ def test_the_pad_id_is_a_row_of_the_table() -> None:
     assert valid_id((12, 7), 10) == 7
     assert valid_id((12, None), 10) == 0
     assert valid_id((12,), 0) == 12  # the table's size is unknown
+
+
+def test_a_chat_template_comes_along(toy: Toy, tmp_path: Path) -> None:
+    folder = toy()
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    AdoptedTokenizer(source_of(folder)).write(tmp_path, source_of(folder), 16)
+    assert read_chat_template(tmp_path) == ChatTemplate("{{ messages[0].content }}", read_special_tokens(tmp_path))
+    assert read_special_tokens(tmp_path)["cls_token"] == "[CLS]"
