@@ -69,20 +69,25 @@ def score(
         sides = _side_prompts(engine, queries, documents, pairing)
         return _score_vectors(engine, *sides, pairs, params or PoolingParams(), options, pairing)
     texts = [(queries[q], documents[d]) for q, d in pairs]
-    rows = run(engine, "score", _pair_prompts(engine, texts, params, options, pairing), params, options)
+    rows = run(engine, "score", pair_prompts(engine, texts, params, options, pairing), params, options)
     return [
         ScoringRequestOutput(request_id=str(i), prompt_token_ids=item.ids, outputs=ScoringOutput(float(value[0])))
         for i, (item, value) in enumerate(rows)
     ]
 
 
-def _pair_prompts(
+def pair_prompts(
     engine: PoolingEngine,
     texts: Sequence[tuple[str, str]],
     params: PoolingParams | None,
     options: CallOptions,
     pairing: PairOptions,
 ) -> list[Prompt]:
+    """What a cross-encoder reads of pairs: the tokenizer's pair, or the rendered score template.
+
+    Raises:
+        InputError: an option that this model cannot use, or a template that leaves no room for a document.
+    """
     pairing.refuse(PROMPT_OPTIONS, "and a cross-encoder has no prompts; use instruction with a score template")
     chosen = template_of(engine.tokenizer, pairing)
     if chosen is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +14,8 @@ from tokenizers import Encoding, Tokenizer
 from .errors import BundleError, InputError
 from .manifest import TokenizerPolicy
 from .prompts import Prompt
+from .shared_first import Text, encode_shared, joins_exactly, share_their_first
 
-Text = str | tuple[str, str]  # a text, or a pair of texts
 Side = Literal["left", "right"]
 
 _NOT_UNICODE = "a text holds half a surrogate pair, which is not Unicode text; replace it first"
@@ -154,6 +155,17 @@ class TextTokenizer:
         """The vocabulary's entry of each id; ``<id>`` where it has none (a padded vocabulary)."""
         return [self._tokenizer.id_to_token(number) or f"<{number}>" for number in ids]
 
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """The text of token ids, as the tokenizer spells it.
+
+        Raises:
+            InputError: an id that the tokenizer and the model do not have.
+        """
+        size = max(self._vocab_size, self._tokenizer.get_vocab_size())
+        if wrong := [number for number in ids if not 0 <= number < size]:
+            raise InputError(f"Token id {wrong[0]} is out of vocabulary (0 to {size - 1})")
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where in a text its tokens lie, as character offsets; no special tokens.
 
@@ -182,7 +194,7 @@ class TextTokenizer:
 
     def _encode_texts(self, texts: list[Text], limit: int | None, special: bool, side: Side) -> list[Encoding]:
         if limit is None:
-            return _encode(self._tokenizer, texts, special)
+            return self._encode_batch(self._tokenizer, texts, special)
         for text in texts:
             reserved = self._tokenizer.num_special_tokens_to_add(isinstance(text, tuple)) if special else 0
             if limit <= reserved and len(_encode(self._tokenizer, [text], special)[0].ids) > limit:
@@ -192,7 +204,19 @@ class TextTokenizer:
             if self._truncating is None:
                 self._truncating = _load(self._path)
             self._truncating.enable_truncation(limit, strategy="longest_first", direction=side)
-            return _encode(self._truncating, texts, special)
+            return self._encode_batch(self._truncating, texts, special)
+
+    def _encode_batch(self, tokenizer: Tokenizer, texts: list[Text], special: bool) -> list[Encoding]:
+        if not share_their_first(texts) or not self._joins_exactly:
+            return _encode(tokenizer, texts, special)
+        try:
+            return encode_shared(self._tokenizer, tokenizer, texts, special)
+        except TypeError as error:
+            raise InputError(_NOT_UNICODE) from error
+
+    @cached_property
+    def _joins_exactly(self) -> bool:
+        return joins_exactly(self._tokenizer)
 
     def _padded(self, item: Encoded) -> Encoded:
         """Pad with tokens like any other: the model was trained on texts of one length."""

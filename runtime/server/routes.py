@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .api import classify, embeddings, pooling, system, tokenize
+from .api import cohere, embeddings, rerank, score, system, tei
 from .route import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -10,5 +11,9 @@ ROUTES: tuple[Route, ...] = (
     *pooling.ROUTES,
     *classify.ROUTES,
     *tokenize.ROUTES,
+    *score.ROUTES,
+    *rerank.ROUTES,
+    *cohere.ROUTES,
+    *tei.ROUTES,
     *system.ROUTES,
 )

@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pool_export.runtime.llm import LLM
 
 _STARTUP = 60.0
 
@@ -113,3 +116,6 @@ def open_app() -> Iterator[Callable[..., Any]]:
         state.models.close()
         state.workers.shutdown()
         state.attendants.shutdown()
+def offline() -> Callable[[Path], LLM]:
+    """Return `offline(bundle)`: the offline engine over a bundle, opened once, to compare a server's answers with."""
+    return cache(LLM)

@@ -55,6 +55,12 @@ def usage_of(rows: Iterable[Encoded]) -> dict[str, Any]:
     return {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0, "prompt_tokens_details": None}
 
 
+def usage_of_call(exchange: Exchange) -> dict[str, Any]:
+    """Count the tokens of everything that was run for a request, a text that is part of many pairs once (vLLM 0.32)."""
+    tokens = exchange.call.prompt_tokens
+    return {"prompt_tokens": tokens, "total_tokens": tokens, "completion_tokens": 0, "prompt_tokens_details": None}
+
+
 def envelope(exchange: Exchange, prefix: str, data: list[dict[str, Any]], usage: dict[str, Any]) -> dict[str, Any]:
     """The list that OpenAI and vLLM answer with."""
     name = exchange.served.name if exchange.served else None
