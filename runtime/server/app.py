@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 
+from .assets import page_routes
 from .auth import KeyCheck
 from .config import ServerConfig
 from .dispatch import Endpoint, ServerState
@@ -43,7 +44,7 @@ def make_app(state: ServerState) -> Starlette:
     routes = [
         StarletteRoute(path, Endpoint(route, state), methods=[route.method]) for route in ROUTES for path in route.paths
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
+    app = Starlette(routes=[*routes, *page_routes()], exception_handlers={HTTPException: _no_route})
     app.state.server = state
     return app
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ..exchange import Exchange, Reply, json_reply
+from ..models import Served
 from ..problems import NotReady
 from ..route import Route
 
@@ -22,10 +23,37 @@ def models(exchange: Exchange, body: None) -> Reply:
             "parent": None,
             "max_model_len": model.engine.tokenizer.max_length,
             "tasks": list(model.spec.tasks),
+            "details": details(model),
         }
         for model in exchange.models.models
     ]
     return json_reply({"object": "list", "data": data})
+
+
+def details(model: Served) -> dict[str, Any]:
+    """What a model is and how it runs, for people and for the page: a few lines of its manifest, and its session."""
+    manifest, session, spec = model.engine.bundle.manifest, model.engine.session, model.spec
+    return {
+        "source": manifest.source.id,
+        "architecture": manifest.source.architecture,
+        "licence": manifest.source.licence,
+        "device": session.device,
+        "precision": session.precision,
+        "threads": session.threads,
+        "convert": spec.convert,
+        "pooling": list(spec.pooling),
+        "activation": spec.activation if spec.use_activation else "identity",
+        "similarity": manifest.similarity,
+        "embedding_size": spec.embedding_size,
+        "is_matryoshka": spec.is_matryoshka,
+        "matryoshka_dimensions": list(spec.matryoshka_dimensions),
+        "dimensions": spec.dimensions,
+        "num_labels": spec.num_labels,
+        "labels": list(spec.labels),
+        "step_tag_id": spec.step_tag_id,
+        "prompts": dict(manifest.tokenizer.prompts),
+        "default_prompt_name": manifest.tokenizer.default_prompt_name,
+    }
 
 
 def health(exchange: Exchange, body: None) -> Reply:
