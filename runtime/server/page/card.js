@@ -25,9 +25,15 @@ function rows(model) {
   ];
 }
 
-export function showCard(place, model) {
-  const known = rows(model).filter(([, value]) => value !== null && value !== undefined && value !== "");
+/** A long class name may break before a capital, where a reader would break it. */
+function broken(text) {
+  return text.split(/(?<=[a-z0-9])(?=[A-Z])/).flatMap((word, index) => (index ? [h("wbr"), word] : [word]));
+}
+
+export function showCard(place, model, versions) {
+  const server = Object.entries(versions).map(([name, value]) => `${name} ${value}`).join(", ");
+  const known = [...rows(model), ["Server", server]].filter(([, value]) => value !== null && value !== undefined && value !== "");
   place.replaceChildren(
-    h("dl", { class: "facts" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(value))))),
+    h("dl", { class: "facts" }, known.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, broken(String(value)))))),
   );
 }

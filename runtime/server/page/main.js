@@ -18,7 +18,7 @@ const PANELS = [
   ["token_classify", tokensPanel()],
 ].map(([task, panel]) => ({ task, ...panel }));
 
-const state = { models: [], model: null, panel: null };
+const state = { models: [], versions: {}, model: null, panel: null };
 
 function setHash() {
   const words = new URLSearchParams({ model: state.model.id, ...(state.panel ? { panel: state.panel.id } : {}) });
@@ -52,7 +52,7 @@ function chooseModel(name, panel) {
   at("model").value = state.model.id;
   document.title = `${state.model.id} · pool-export`;
   for (const item of PANELS) item.use(state.model);
-  showCard(at("card"), state.model);
+  showCard(at("card"), state.model, state.versions);
   showTabs();
   choosePanel(panel);
 }
@@ -70,7 +70,9 @@ function chooseFromHash() {
 
 async function load() {
   try {
-    state.models = (await get("v1/models")).data;
+    const [models, { version, ...others }] = await Promise.all([get("v1/models"), get("version")]);
+    state.models = models.data;
+    state.versions = { "pool-export": version, ...others };
   } catch (error) {
     complain(error.message);
     if (error.status === 401) askForKey(load);

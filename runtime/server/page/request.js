@@ -6,6 +6,7 @@ const PARTS = [
   ["tokenize", "Tokenize"],
   ["queue", "Queue"],
   ["forward", "Forward"],
+  ["rest", "Other"],
 ];
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
@@ -20,11 +21,16 @@ export function asCurl({ path, body }) {
 const milliseconds = (value) => `${value.toFixed(value < 10 ? 2 : 1)} ms`;
 
 function timeline(times) {
-  const rest = Math.max(0, times.total - times.tokenize - times.queue - times.forward);
-  const shares = [...PARTS.map(([name]) => [name, times[name]]), ["rest", rest]];
-  const whole = shares.reduce((total, [, value]) => total + value, 0) || 1;
+  const whole = PARTS.reduce((total, [name]) => total + times[name], 0) || 1;
   return h("div", { class: "timeline", "aria-hidden": "true" },
-    shares.map(([name, value]) => vary(h("span", { class: name }), "--share", value / whole)));
+    PARTS.map(([name]) => vary(h("span", { class: name }), "--share", times[name] / whole)));
+}
+
+/** With what is left of the total, or nothing where the answer carried no times. */
+function complete(times) {
+  const { tokenize, queue, forward, total } = times;
+  if ([tokenize, queue, forward, total].includes(undefined)) return null;
+  return { ...times, rest: Math.max(0, total - tokenize - queue - forward) };
 }
 
 function fact(name, value, mark) {
@@ -44,18 +50,18 @@ async function copy(text, area, said) {
 }
 
 export function showRequest(place, exchange) {
-  const { times, status, tokens, roundTrip, path } = exchange;
-  const isTimed = PARTS.every(([name]) => name in times) && "total" in times;
+  const { status, tokens, roundTrip, path } = exchange;
+  const times = complete(exchange.times);
   const command = asCurl(exchange);
   const area = h("textarea", { readonly: true, rows: 4, spellcheck: "false", id: "curl", "aria-label": "The request as a curl command" });
   area.value = command;
   const said = h("span", { class: "hint", role: "status" });
   place.replaceChildren(
     h("p", { class: "route" }, `POST /${path} `, h("strong", {}, String(status))),
-    isTimed ? timeline(times) : h("p", { class: "hint" }, "The answer carried no times."),
+    times ? timeline(times) : h("p", { class: "hint" }, "The answer carried no times."),
     h("dl", { class: "facts times" },
-      isTimed ? PARTS.map(([name, title]) => fact(title, milliseconds(times[name]), name)) : null,
-      isTimed ? fact("Server total", milliseconds(times.total), "rest") : null,
+      times ? PARTS.map(([name, title]) => fact(title, milliseconds(times[name]), name)) : null,
+      times ? fact("Server total", milliseconds(times.total)) : null,
       fact("Round trip", milliseconds(roundTrip)),
       tokens === undefined ? null : fact("Tokens", tokens.toLocaleString("en"))),
     area,
