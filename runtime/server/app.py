@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 
+from .assets import page_routes
 from .auth import KeyCheck
 from .config import ServerConfig
 from .dispatch import Endpoint, ServerState, new_exchange
@@ -62,6 +63,7 @@ def make_app(state: ServerState) -> Starlette:
         StarletteRoute(path, Endpoint(route, state), methods=[route.method]) for route in ROUTES for path in route.paths
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: partial(_no_route, state)})
+    app = Starlette(routes=[*routes, *page_routes()], exception_handlers={HTTPException: _no_route})
     app.state.server = state
     return app
 

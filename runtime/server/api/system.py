@@ -5,7 +5,10 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
+
 from ..exchange import Exchange, Reply, json_reply
+from ..models import Served
 from ..problems import NotReady
 from ..route import Route
 
@@ -22,10 +25,61 @@ def models(exchange: Exchange, body: None) -> Reply:
             "parent": None,
             "max_model_len": model.engine.tokenizer.max_length,
             "tasks": list(model.spec.tasks),
+            "details": msgspec.to_builtins(details(model)),
         }
         for model in exchange.models.models
     ]
     return json_reply({"object": "list", "data": data})
+
+
+class ModelDetails(msgspec.Struct, kw_only=True):
+    """What a model is and how it runs, for people and for the page: lines of its manifest, and its session."""
+
+    source: str
+    architecture: str
+    licence: str
+    device: str
+    precision: str
+    threads: int
+    convert: str
+    pooling: tuple[str, ...]
+    activation: str
+    similarity: str
+    embedding_size: int | None
+    is_matryoshka: bool
+    matryoshka_dimensions: tuple[int, ...]
+    dimensions: int | None
+    num_labels: int | None
+    labels: tuple[str, ...]
+    step_tag_id: int | None
+    prompts: dict[str, str]
+    default_prompt_name: str | None
+
+
+def details(model: Served) -> ModelDetails:
+    """Describe a served model."""
+    manifest, session, spec = model.engine.bundle.manifest, model.engine.session, model.spec
+    return ModelDetails(
+        source=manifest.source.id,
+        architecture=manifest.source.architecture,
+        licence=manifest.source.licence,
+        device=session.device,
+        precision=session.precision,
+        threads=session.threads,
+        convert=spec.convert,
+        pooling=spec.pooling,
+        activation=spec.activation if spec.use_activation else "identity",
+        similarity=manifest.similarity,
+        embedding_size=spec.embedding_size,
+        is_matryoshka=spec.is_matryoshka,
+        matryoshka_dimensions=spec.matryoshka_dimensions,
+        dimensions=spec.dimensions,
+        num_labels=spec.num_labels,
+        labels=spec.labels,
+        step_tag_id=spec.step_tag_id,
+        prompts=manifest.tokenizer.prompts,
+        default_prompt_name=manifest.tokenizer.default_prompt_name,
+    )
 
 
 def health(exchange: Exchange, body: None) -> Reply:
