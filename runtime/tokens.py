@@ -134,17 +134,6 @@ class TextTokenizer:
         """
         return list(_encode(self._tokenizer, [text], add_special_tokens)[0].ids)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens included.
-
-        Raises:
-            InputError: an id that the tokenizer and the model do not have.
-        """
-        size = max(self._vocab_size, self._tokenizer.get_vocab_size())
-        if wrong := [number for number in ids if not 0 <= number < size]:
-            raise InputError(f"Token id {wrong[0]} is out of vocabulary (0 to {size - 1})")
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
-
     def first_special_id(self) -> int | None:
         """The token that the tokenizer puts in front of every text, ``None`` where it puts none."""
         empty = _encode(self._tokenizer, [""], True)[0].ids

@@ -106,7 +106,8 @@ def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, metrics: Metr
 def _served(bundle: Bundle, config: ServerConfig, runtime: RuntimeConfig, metrics: Metrics) -> Served:
     engine = Engine(bundle, runtime)
     limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
-    served = Served(bundle.name, engine, Scheduler(engine, limits, metrics.batches(bundle.name)))
+    scheduler = Scheduler(engine, limits, metrics.batches(bundle.name))
+    served = Served(bundle.name, engine, scheduler, chat=_chat_template(bundle, config))
     served.probe()
     return served
 
@@ -123,12 +124,6 @@ def _interruptible(work: Callable[[], Served]) -> Served:
 
     threading.Thread(target=run, name="pool-export-load", daemon=True).start()
     return done.result()
-        engine = Engine(replace(bundle, alias=name or display_name(bundle)), runtime)
-        limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
-        chat = _chat_template(engine.bundle, config)
-        served = Served(engine.bundle.name, engine, Scheduler(engine, limits), chat=chat)
-        served.probe()
-    return served
 
 
 def _chat_template(bundle: Bundle, config: ServerConfig) -> ChatTemplate | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .api import classify, embeddings, pooling, system, tokenize
-from .api import cohere, embeddings, rerank, score, system, tei
+from .api import classify, cohere, embeddings, pooling, rerank, score, system, tei, tokenize
 from .route import Route
 
 ROUTES: tuple[Route, ...] = (

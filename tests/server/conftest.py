@@ -116,6 +116,9 @@ def open_app() -> Iterator[Callable[..., Any]]:
         state.models.close()
         state.workers.shutdown()
         state.attendants.shutdown()
+
+
+@pytest.fixture(scope="session")
 def offline() -> Callable[[Path], LLM]:
     """Return `offline(bundle)`: the offline engine over a bundle, opened once, to compare a server's answers with."""
     return cache(LLM)
