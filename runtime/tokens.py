@@ -225,7 +225,7 @@ class TextTokenizer:
             )
         for token in (min(item.ids), max(item.ids)):
             if not 0 <= token < self._vocab_size:
-                raise InputError(f"Token id {token} is out of vocabulary")
+                raise InputError(f"Token id {token} is out of vocabulary (0 to {self._vocab_size - 1})")
 
 
 def _encode(tokenizer: Tokenizer, texts: list[Text], special: bool) -> list[Encoding]:

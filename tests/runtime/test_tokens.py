@@ -257,7 +257,7 @@ def test_no_token_is_refused(tokenizer, limit: int | None):
 
 @pytest.mark.parametrize("bad", [17, 10**9, -1, -(2**63)])
 def test_a_token_outside_the_vocabulary_is_named(tokenizer, bad: int):
-    with pytest.raises(InputError, match=f"^Token id {bad} is out of vocabulary$"):
+    with pytest.raises(InputError, match=f"^Token id {bad} is out of vocabulary \\("):
         encode(tokenizer(), [5, bad, 6])
     assert encode(tokenizer(), [16]).ids == [16]
 
