@@ -88,7 +88,7 @@ class Endpoint:
         exchange = Exchange(
             models=self.state.models,
             config=self.state.config,
-            request_id=_request_id(request),
+            request_id=request_id(request),
             call=Call(self.state.config.request_timeout),
             headers=request.headers,
         )
@@ -156,7 +156,8 @@ def _response(reply: Reply) -> Response:
     return Response(reply.body, headers=dict(reply.headers), media_type=reply.media_type)
 
 
-def _request_id(request: Request) -> str:
+def request_id(request: Request) -> str:
+    """The client's ``X-Request-Id`` where it is one, or a new one."""
     given = request.headers.get("x-request-id", "")
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
