@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,25 +11,6 @@ from ..exchange import Exchange, Reply, json_reply
 from ..models import Served
 from ..problems import NotReady
 from ..route import Route
-
-
-def models(exchange: Exchange, body: None) -> Reply:
-    """List the served models, as OpenAI does."""
-    data = [
-        {
-            "id": model.name,
-            "object": "model",
-            "created": model.created,
-            "owned_by": "pool-export",
-            "root": model.engine.bundle.manifest.source.id,
-            "parent": None,
-            "max_model_len": model.engine.tokenizer.max_length,
-            "tasks": list(model.spec.tasks),
-            "details": msgspec.to_builtins(details(model)),
-        }
-        for model in exchange.models.models
-    ]
-    return json_reply({"object": "list", "data": data})
 
 
 class ModelDetails(msgspec.Struct, kw_only=True):
@@ -54,6 +35,60 @@ class ModelDetails(msgspec.Struct, kw_only=True):
     step_tag_id: int | None
     prompts: dict[str, str]
     default_prompt_name: str | None
+
+
+class ModelItem(msgspec.Struct, kw_only=True):
+    """One served model; `tasks` says which routes it answers."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+    root: str
+    parent: None = None
+    max_model_len: int
+    tasks: list[str]
+    details: ModelDetails
+
+
+class ModelList(msgspec.Struct, kw_only=True):
+    """The served models, in the order they were named."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelItem]
+
+
+class Readiness(msgspec.Struct, kw_only=True):
+    """The models that answer."""
+
+    status: Literal["ready"]
+    models: list[str]
+
+
+class Versions(msgspec.Struct, kw_only=True):
+    """What answers, in which version."""
+
+    version: str
+    onnxruntime: str
+
+
+def models(exchange: Exchange, body: None) -> Reply:
+    """List the served models, as OpenAI does."""
+    data = [
+        {
+            "id": model.name,
+            "object": "model",
+            "created": model.created,
+            "owned_by": "pool-export",
+            "root": model.engine.bundle.manifest.source.id,
+            "parent": None,
+            "max_model_len": model.engine.tokenizer.max_length,
+            "tasks": list(model.spec.tasks),
+            "details": msgspec.to_builtins(details(model)),
+        }
+        for model in exchange.models.models
+    ]
+    return json_reply({"object": "list", "data": data})
 
 
 def details(model: Served) -> ModelDetails:
@@ -90,7 +125,7 @@ def health(exchange: Exchange, body: None) -> Reply:
     """
     if ended := exchange.models.ended():
         raise NotReady(f"the thread that runs the model has ended: {', '.join(ended)}; restart the server")
-    return Reply(b"")
+    return Reply(b"", None)
 
 
 def ready(exchange: Exchange, body: None) -> Reply:
@@ -121,11 +156,51 @@ def metrics(exchange: Exchange, body: None) -> Reply:
 
 
 ROUTES = (
-    Route(method="GET", paths=("/v1/models",), handle=models, summary="Served models", tag="Server", computes=False),
     Route(
-        method="GET", paths=("/health",), handle=health, summary="Is the process alive", tag="Server", computes=False
+        method="GET",
+        paths=("/v1/models",),
+        handle=models,
+        summary="Served models",
+        tag="Server",
+        answer=ModelList,
+        computes=False,
     ),
-    Route(method="GET", paths=("/ready",), handle=ready, summary="Are requests answered", tag="Server", computes=False),
-    Route(method="GET", paths=("/version",), handle=server_version, summary="Versions", tag="Server", computes=False),
-    Route(method="GET", paths=("/metrics",), handle=metrics, summary="Prometheus", tag="Server", computes=False),
+    Route(
+        method="GET",
+        paths=("/health",),
+        handle=health,
+        summary="Is the process alive",
+        tag="Server",
+        computes=False,
+        media=(),
+        statuses=(503,),
+    ),
+    Route(
+        method="GET",
+        paths=("/ready",),
+        handle=ready,
+        summary="Are requests answered",
+        tag="Server",
+        answer=Readiness,
+        computes=False,
+        statuses=(503,),
+    ),
+    Route(
+        method="GET",
+        paths=("/version",),
+        handle=server_version,
+        summary="Versions",
+        tag="Server",
+        answer=Versions,
+        computes=False,
+    ),
+    Route(
+        method="GET",
+        paths=("/metrics",),
+        handle=metrics,
+        summary="Prometheus",
+        tag="Server",
+        computes=False,
+        media=("text/plain",),
+    ),
 )
