@@ -37,7 +37,7 @@ def _declared(path: str, method: str, status: int) -> Any:
         return None
     contents = operation["responses"][str(status)].get("content", {})
     return {
-        media: validator_for({**content["schema"], "components": API["components"]})
+        media: validator_for({**content.get("schema", {}), "components": API["components"]})
         for media, content in contents.items()
     }
 
