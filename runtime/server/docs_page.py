@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from .config import ServerConfig
-from .field_notes import EXAMPLES
+from .field_notes import EXAMPLES, FIELD_NOTES
 from .openapi import document, has_keys, reachable, reason, references, statuses_of
 from .route import Route
 from .shapes import in_words, resolved, shown
@@ -26,6 +26,7 @@ _STYLE = (_FOLDER / "docs.css").read_text("utf-8")
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 # The one style sheet is within the page and named by its hash; nothing else is loaded or run.
 POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; frame-ancestors 'none'"
+_PLACES = {name: place for place, name in enumerate(FIELD_NOTES)}
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
 
 
@@ -95,7 +96,7 @@ def _section(route: Route, api: Mapping[str, Any], config: ServerConfig, base: s
         route=route,
         anchor=operation["operationId"],
         about=operation["description"],
-        fields=dict(_tables(body, components)),
+        fields={name: sorted(rows, key=_place) for name, rows in _tables(body, components)},
         answers=dict(_tables(answer, components)),
         errors=[(status, reason(status, config)) for status in statuses_of(route, secured)],
         curl=_curl(route, base, secured),
@@ -111,7 +112,12 @@ def _tables(schema: Mapping[str, Any] | None, components: Mapping[str, Any]) -> 
             _field(field, about, field in required, components) for field, about in part.get("properties", {}).items()
         ]
         if rows:
-            yield name, sorted(rows, key=lambda row: not row.required)
+            yield name, rows
+
+
+def _place(row: Field) -> tuple[bool, int]:
+    """What is required first, then by the order of the notes."""
+    return not row.required, _PLACES.get(row.name, 0)
 
 
 def _field(name: str, schema: Mapping[str, Any], required: bool, components: Mapping[str, Any]) -> Field:

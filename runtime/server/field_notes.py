@@ -1,7 +1,7 @@
 """What the fields of requests are for, by name (a name means one thing on every route), and a body for every path.
 
-A description at the field's own declaration (``msgspec.Meta``) goes before the note here. Any model with the
-path's task answers its example.
+A description at the field's own declaration (``msgspec.Meta``) goes before the note here. The page for people
+lists fields in this order. Any model with the path's task answers its example.
 """
 
 from __future__ import annotations
@@ -9,62 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 FIELD_NOTES: dict[str, str] = {
-    # every route of OpenAI and vLLM
-    "model": "Name of the model; without it, the first served model that has the route's task.",
-    "user": "Accepted for OpenAI's clients and ignored.",
-    "priority": "Accepted for vLLM's clients and ignored.",
-    "request_id": "Accepted for vLLM's clients; the header X-Request-Id names a request.",
-    "truncate_prompt_tokens": "Keep at most this many tokens, special ones included; -1 is the model's limit. "
-    "Without it, a longer text is refused.",
-    "truncation_side": "The end that truncation cuts; the model's own side by default.",
-    "padding": "Only do_not_pad: answers never depend on padding.",
-    "add_special_tokens": "Let the tokenizer add its markers to a text; token ids run as they are.",
-    "cache_salt": "Accepted for vLLM's clients and ignored.",
-    # inputs
+    # what is asked
     "input": "A text, a list of texts, one list of token ids, or a list of such lists.",
+    "messages": "A conversation, run as one text by the model's chat template.",
     "inputs": "A text or texts; token ids where the route takes them.",
     "texts": "A list of texts.",
     "images": "Not taken by this route; `/v1/embeddings` takes images as messages.",
-    "sentences": "Texts that are compared with the source sentence.",
-    "source_sentence": "A text.",
-    "messages": "A conversation, run as one text by the model's chat template.",
-    "add_generation_prompt": "Let the template begin an answer.",
-    "continue_final_message": "Leave the last message open.",
-    "chat_template": "A template of the request's own; refused unless the server was told to trust it.",
-    "mm_processor_kwargs": "Refused: an image is prepared as the model's own files say.",
-    "ids": "Token ids, or several lists of them.",
-    "role": "Who speaks: system, user or assistant.",
-    "content": "A text, or a list of parts.",
-    "type": "Which kind of part this is.",
-    "text": "A text.",
     "prompt": "A text; beside `input`, the text that goes before every text.",
-    "prompt_name": "Which of the checkpoint's prompts goes before every text.",
-    "query_prompt_name": "Which of the checkpoint's prompts goes before the query.",
-    "document_prompt_name": "Which of the checkpoint's prompts goes before each document.",
-    "input_type": "Which side of a search the texts are on.",
     "tokens": "Token ids.",
-    # what comes back
-    "encoding_format": "Numbers as JSON (float), as base64 of their bytes, or as one body of bytes.",
-    "embed_dtype": "Type of each number in base64 and bytes.",
-    "endianness": "Byte order in base64 and bytes; native is this server's.",
-    "dimensions": "Matryoshka size of the vector, for models trained for it.",
-    "use_activation": "Apply the head's last function (normalise, sigmoid, softmax).",
-    "normalize": "vLLM 0.11's name of use_activation, for vectors.",
-    "activation": "vLLM 0.11's name of use_activation, for classifiers.",
-    "task": "What to answer; the model's first task by default.",
-    "embedding_types": "Forms of the vectors: numbers, packed bits, or base64 of little-endian float32.",
-    "output_dimension": "Cohere's name of dimensions.",
-    "max_tokens": "Cut each text to this many tokens; the model's limit by default.",
-    "truncate": "What becomes of a longer text: Cohere's NONE, START or END; TEI's true (the default) or false.",
-    "truncation_direction": "TEI's name of truncation_side.",
-    "raw_scores": "Leave out the head's last function.",
-    "return_text": "Repeat each text beside its score.",
-    "parameters": "What Hugging Face's hosted inference takes beside the inputs.",
-    "top_k": "Answer only this many labels.",
-    "function_to_apply": "The last function, in place of the model's own.",
-    "skip_special_tokens": "Leave special tokens out of the text.",
-    "return_token_strs": "Answer the tokens as strings, too.",
-    # pairs
+    "ids": "Token ids, or several lists of them.",
     "query": "The text that the documents are compared with.",
     "documents": "Texts that are ranked.",
     "queries": "One text, or one a document.",
@@ -73,12 +26,61 @@ FIELD_NOTES: dict[str, str] = {
     "text_2": "A text or a list of texts.",
     "data_1": "Another name of text_1.",
     "data_2": "Another name of text_2.",
+    "source_sentence": "A text.",
+    "sentences": "Texts that are compared with the source sentence.",
+    "role": "Who speaks: system, user or assistant.",
+    "content": "A text, or a list of parts.",
+    "type": "Which kind of part this is.",
+    "text": "A text.",
+    # by which model, as what
+    "model": "Name of the model; without it, the first served model that has the route's task.",
+    "task": "What to answer; the model's first task by default.",
+    "input_type": "Which side of a search the texts are on.",
+    "prompt_name": "Which of the checkpoint's prompts goes before every text.",
+    "query_prompt_name": "Which of the checkpoint's prompts goes before the query.",
+    "document_prompt_name": "Which of the checkpoint's prompts goes before each document.",
+    "instruction": "What the score template says a match is, for templates that read it.",
+    # what comes back
+    "dimensions": "Matryoshka size of the vector, for models trained for it.",
+    "output_dimension": "Cohere's name of dimensions.",
+    "encoding_format": "Numbers as JSON (float), as base64 of their bytes, or as one body of bytes.",
+    "embed_dtype": "Type of each number in base64 and bytes.",
+    "endianness": "Byte order in base64 and bytes; native is this server's.",
+    "embedding_types": "Forms of the vectors: numbers, packed bits, or base64 of little-endian float32.",
+    "use_activation": "Apply the head's last function (normalise, sigmoid, softmax).",
+    "normalize": "vLLM 0.11's name of use_activation, for vectors.",
+    "activation": "vLLM 0.11's name of use_activation, for classifiers.",
+    "raw_scores": "Leave out the head's last function.",
     "top_n": "Answer only this many of the best documents; 0 is all.",
     "return_documents": "Repeat each document beside its score.",
+    "return_text": "Repeat each text beside its score.",
+    "parameters": "What Hugging Face's hosted inference takes beside the inputs.",
+    "top_k": "Answer only this many labels.",
+    "function_to_apply": "The last function, in place of the model's own.",
+    "return_token_strs": "Answer the tokens as strings, too.",
+    "skip_special_tokens": "Leave special tokens out of the text.",
+    # lengths
+    "truncate_prompt_tokens": "Keep at most this many tokens, special ones included; -1 is the model's limit. "
+    "Without it, a longer text is refused.",
+    "truncation_side": "The end that truncation cuts; the model's own side by default.",
+    "truncate": "What becomes of a longer text: Cohere's NONE, START or END; TEI's true (the default) or false.",
+    "truncation_direction": "TEI's name of truncation_side.",
+    "max_tokens": "Cut each text to this many tokens; the model's limit by default.",
     "max_tokens_per_query": "Cut the query to this many tokens; 0 is never.",
     "max_tokens_per_doc": "Cut each document to this many tokens; 0 is never.",
-    "instruction": "What the score template says a match is, for templates that read it.",
+    # how texts are read
+    "add_special_tokens": "Let the tokenizer add its markers to a text; token ids run as they are.",
+    "add_generation_prompt": "Let the template begin an answer.",
+    "continue_final_message": "Leave the last message open.",
+    "chat_template": "A template of the request's own; refused unless the server was told to trust it.",
     "chat_template_kwargs": "Values for the model's template.",
+    # accepted or refused for the sake of clients
+    "padding": "Only do_not_pad: answers never depend on padding.",
+    "mm_processor_kwargs": "Refused: an image is prepared as the model's own files say.",
+    "cache_salt": "Accepted for vLLM's clients and ignored.",
+    "user": "Accepted for OpenAI's clients and ignored.",
+    "priority": "Accepted for vLLM's clients and ignored.",
+    "request_id": "Accepted for vLLM's clients; the header X-Request-Id names a request.",
 }
 
 _QUERY, _DOCUMENTS = "What is the capital of France?", ["Paris is the capital of France.", "Berlin is in Germany."]

@@ -44,7 +44,7 @@ ERRORS: dict[Dialect, Any] = {"openai": OpenAIError, "tei": TeiError}
 TAGS = {
     "OpenAI": "OpenAI's routes, with vLLM's fields.",
     "vLLM": "vLLM's routes for pooling models.",
-    "Rerank": "Documents ranked by a query, in the shape that Jina, Cohere and vLLM share.",
+    "Jina": "Documents ranked by a query, in the shape that Jina, Cohere and vLLM share.",
     "Cohere": "Cohere's routes.",
     "TEI": "Routes of Hugging Face's text-embeddings-inference.",
     "Server": "The server itself. These routes ask for no key.",
@@ -94,7 +94,7 @@ def document(routes: Sequence[Route], config: ServerConfig) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "this server"}],
-        "tags": [{"name": tag, "description": TAGS.get(tag, tag)} for tag in dict.fromkeys(r.tag for r in routes)],
+        "tags": [{"name": tag, "description": TAGS[tag]} for tag in dict.fromkeys(r.tag for r in routes)],
         "paths": paths,
         "components": parts,
     }
