@@ -66,6 +66,7 @@ class Section:
     answers: Mapping[str, list[Field]]
     errors: list[tuple[int, str]]
     curl: str
+    forms: list[str]
 
 
 def render(routes: Sequence[Route], config: ServerConfig, host: str) -> bytes:
@@ -100,7 +101,13 @@ def _section(route: Route, api: Mapping[str, Any], config: ServerConfig, base: s
         answers=dict(_tables(answer, components)),
         errors=[(status, reason(status, config)) for status in statuses_of(route, secured)],
         curl=_curl(route, base, secured),
+        forms=[" and ".join(f"`{name}`" for name in form["required"]) for form in _forms(body, components)],
     )
+
+
+def _forms(body: Mapping[str, Any] | None, components: Mapping[str, Any]) -> list[Any]:
+    """The sets of fields of which a body needs one."""
+    return list(resolved(body, components).get("anyOf", ())) if body else []
 
 
 def _tables(schema: Mapping[str, Any] | None, components: Mapping[str, Any]) -> Iterator[tuple[str, list[Field]]]:

@@ -83,6 +83,16 @@ FIELD_NOTES: dict[str, str] = {
     "request_id": "Accepted for vLLM's clients; the header X-Request-Id names a request.",
 }
 
+# Bodies of several forms: the fields of which one set has to be given. The first line whose fields a body has is its.
+FORMS: tuple[tuple[tuple[str, ...], ...], ...] = (
+    (("input",), ("messages",)),
+    (("texts",), ("images",), ("inputs",)),
+    (("inputs",), ("query", "texts")),
+    (("documents",), ("texts",)),
+    (("prompt",), ("messages",)),
+    (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"), ("text_1", "text_2")),
+)
+
 _QUERY, _DOCUMENTS = "What is the capital of France?", ["Paris is the capital of France.", "Berlin is in Germany."]
 _RANK = {"query": _QUERY, "documents": _DOCUMENTS}
 _SIMILARITY = {"inputs": {"source_sentence": "some text", "sentences": ["another text", "one more"]}}

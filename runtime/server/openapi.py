@@ -10,10 +10,10 @@ from typing import Any, Literal
 import msgspec
 
 from .config import ServerConfig
-from .field_notes import EXAMPLES, FIELD_NOTES
+from .field_notes import EXAMPLES, FIELD_NOTES, FORMS
 from .problems import Dialect
 from .route import Route
-from .shapes import REF, components_of
+from .shapes import REF, branches, components_of
 
 
 class ErrorFields(msgspec.Struct, kw_only=True):
@@ -198,11 +198,26 @@ def _headers(route: Route, status: int) -> dict[str, Any]:
 
 
 def _describe_fields(bodies: Sequence[Any], components: dict[str, Any]) -> None:
-    """Say what each field of a request is for, where its declaration does not."""
+    """Say what each field of a request is for, where its declaration does not, and which sets of fields it needs."""
     for name in sorted(reachable(bodies, components)):
+        if forms := _forms_of(components[name]):
+            fields = components[name]["properties"]
+            components[name]["anyOf"] = [
+                {"required": list(form), "properties": {key: _not_null(fields[key], components) for key in form}}
+                for form in forms
+            ]
         for field, schema in components[name].get("properties", {}).items():
             if "description" not in schema and field in FIELD_NOTES:
                 schema["description"] = FIELD_NOTES[field]
+
+
+def _forms_of(body: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    optional = body.get("properties", {}).keys() - set(body.get("required", ()))
+    return next((forms for forms in FORMS if optional.issuperset(name for form in forms for name in form)), ())
+
+
+def _not_null(schema: Any, components: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": sorted({part["type"] for part in branches(schema, components) if part["type"] != "null"})}
 
 
 def reachable(schemas: Sequence[Any], components: Mapping[str, Any]) -> list[str]:

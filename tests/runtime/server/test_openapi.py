@@ -61,6 +61,13 @@ def test_limits_in_force_are_named() -> None:
     assert "Retry-After".lower() in said["429"]["headers"]
 
 
+def test_a_body_of_two_forms_says_so() -> None:
+    forms = {"input": ["input"], "messages": ["messages"]}
+    found = SCHEMAS["EmbeddingRequest"].get("anyOf", [])
+    assert [form["required"] for form in found] == list(forms.values())
+    assert "anyOf" not in SCHEMAS["DetokenizeRequest"]
+
+
 def test_every_field_of_a_request_is_explained() -> None:
     operations = [operation for methods in OPEN["paths"].values() for operation in methods.values()]
     contents = [operation["requestBody"]["content"] for operation in operations if "requestBody" in operation]
