@@ -24,7 +24,7 @@ PARITY_PIP := $(PARITY_RUN) -m pip install --disable-pip-version-check -q -c tes
   $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 # Tests that `make test` leaves to targets of their own.
-QUICK := not slow and not gpu and not parity and not interop
+QUICK := not slow and not gpu and not parity and not interop and not browser
 # Extra words for pytest:  make test ARGS="-k mean -x"
 ARGS ?=
 # Test processes. Each keeps to one thread: more only fight over the cores.
@@ -33,7 +33,7 @@ JOBS ?= 2
 # The root is the package: never put it on sys.path as well (docs/design.md, "The house").
 export PYTHONSAFEPATH := 1
 
-.PHONY: help install fix lint types test slow gpu-check parity interop docs demo links wheel bundles wheel-test clean
+.PHONY: help install fix lint types test slow gpu-check parity interop page-test docs demo links wheel bundles wheel-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,12 @@ interop: $(STAMP) ## bundles opened with somebody else's software
 
 docs: $(STAMP) ## rewrite what is generated: the stored --help pages, docs/zoo.md, the table of docs/metrics.md
 	$(RUN) -m pytest tests/contracts/test_help.py tests/contracts/test_zoo_page.py tests/runtime/server/test_metrics.py --update-help -q
+page-test: $(STAMP) ## the page at / in headless Chromium; screenshots in build/page/
+	@command -v chromium >/dev/null || { echo "page-test drives Debian's chromium, which is not here: apt-get install chromium"; exit 1; }
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/server $(ARGS)
+
+docs: $(STAMP) ## rewrite what is generated: the stored --help pages, docs/zoo.md
+	$(RUN) -m pytest tests/contracts/test_help.py tests/contracts/test_zoo_page.py --update-help -q
 
 demo: $(STAMP) ## export all-MiniLM-L6-v2 and embed a few sentences
 	$(RUN) -m pool_export demo

@@ -112,12 +112,12 @@ def check_dimensions(dimensions: int, spec: PoolingSpec, name: str) -> None:
             "changing output dimensions will lead to poor results."
         )
     if dimensions < 1:
-        raise InputError("Dimensions must be greater than 0")
+        raise InputError(f"Dimensions must be greater than 0, got {dimensions}")
     allowed = spec.matryoshka_dimensions
     if allowed and dimensions not in allowed:
         raise InputError(
             f'Model "{name}" only supports {list(allowed)} matryoshka dimensions, '
-            "use other output dimensions will lead to poor results."
+            f"use other output dimensions will lead to poor results. Got dimensions={dimensions}."
         )
     if spec.embedding_size is not None and dimensions > spec.embedding_size:
         raise InputError(

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 
+from .assets import page_routes
 from .auth import KeyCheck
 from .config import ServerConfig
 from .dispatch import Endpoint, ServerState, new_exchange
@@ -61,24 +62,25 @@ def make_app(state: ServerState) -> Starlette:
     routes = [
         StarletteRoute(path, Endpoint(route, state), methods=[route.method]) for route in ROUTES for path in route.paths
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: partial(_no_route, state)})
+    app = Starlette(routes=[*routes, *page_routes()], exception_handlers={HTTPException: partial(_no_route, state)})
+    app.router.redirect_slashes = False  # a redirect names the scheme of this hop, which is not the client's
     app.state.server = state
     return app
 
 
 async def _no_route(state: ServerState, request: Request, error: Exception) -> Response:
-    """The router's own 404 and 405: vLLM's ``detail``, and the sentence where OpenAI's clients look for it."""
+    """The router's own 404 and 405: vLLM's ``detail``, and the sentence in both of OpenAI's shapes."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    known = sorted({path for route in ROUTES for path in route.paths})
-    message = (
-        f"{request.method} {request.url.path} is not a route of this server; it has {', '.join(known)}"
-        if status == 404
-        else f"{request.url.path} does not answer {request.method}"
-    )
-    fields = {"message": message, "type": "NotFoundError", "param": None, "code": status}
-    headers = error.headers if isinstance(error, HTTPException) else None
+    headers = dict(getattr(error, "headers", None) or {})
+    asked = f"{request.method:.20} {request.scope['path']:.200}"
+    if status == 404:
+        known = ", ".join(sorted({path for route in ROUTES for path in route.paths}))
+        message, kind = f"{asked} is not a route of this server; it has {known}", "NotFoundError"
+    else:
+        message, kind = f"{asked} is not answered; this path takes {headers.get('Allow')}", "MethodNotAllowedError"
+    fields = {"message": message, "type": kind, "param": None, "code": status}
+    body = {"detail": getattr(error, "detail", ""), "object": "error", **fields, "error": fields}
     exchange = new_exchange(request, state)
     state.observers.done(Finished(request, None, status, exchange, exchange.call.finish()))
-    response = JSONResponse({"detail": getattr(error, "detail", ""), "error": fields}, status, headers=headers)
-    response.headers["x-request-id"] = exchange.request_id
-    return response
+    headers["x-request-id"] = exchange.request_id
+    return JSONResponse(body, status, headers=headers)

@@ -14,7 +14,7 @@ from ..scheduling.shared import SharedEngine
 from .config import ServerConfig
 from .metrics import Metrics
 from .models import Registry, Served
-from .problems import TooManyInputs
+from .problems import BadRequest, TooManyInputs
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Reply:
     """A finished answer."""
 
     body: bytes
-    media_type: str = "application/json"
+    media_type: str | None = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -67,12 +67,15 @@ class Exchange:
         return SharedEngine(served.scheduler, self.call)
 
     def check_count(self, what: str, items: Sequence[Any] | Any) -> None:
-        """Refuse a list that is longer than one request may be.
+        """Refuse a list that is empty, or longer than one request may be.
 
         Raises:
+            BadRequest: empty, with vLLM's sentence.
             TooManyInputs: names the field, its length and the limit.
         """
         count = len(items) if isinstance(items, list | tuple) else 1
+        if not count:
+            raise BadRequest(f"You must pass at least one prompt, got {what}=[]", what)
         if count > self.config.max_inputs:
             raise TooManyInputs(
                 f"{what} holds {count} items, the limit of one request is {self.config.max_inputs} (max_inputs); "

@@ -102,7 +102,7 @@ class Registry:
                 if model.name == name:
                     return model
             raise ModelNotFound(
-                f"The model `{name}` does not exist. Models served here: {', '.join(m.name for m in self.models)}"
+                f"The model `{name:.80}` does not exist. Models served here: {', '.join(m.name for m in self.models)}"
             )
         able = (model for model in self.models if not tasks or set(tasks) & set(model.spec.tasks))
         return next(able, self.models[0])

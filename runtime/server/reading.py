@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
 from ..scheduling.call import Cancelled, Overloaded
+from .explaining import explain_malformed, explain_mismatch
 from .problems import BadRequest, BodyTooLarge, BodyTooSlow
 
 Body = TypeVar("Body")
-
-_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
 # What uvicorn reads ahead anyway; a connection with less on its way can be used again after an early answer.
@@ -138,42 +135,6 @@ def decode(data: bytes, shape: type[Body]) -> Body:
     try:
         return msgspec.json.decode(data, type=shape, strict=False)
     except msgspec.ValidationError as error:
-        raise _explained(str(error), data) from error
+        raise explain_mismatch(str(error), data, shape) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"the body is not valid JSON: {error}", "body") from error
-
-
-def _explained(message: str, data: bytes) -> BadRequest:
-    found = _PATH.match(message)
-    what, path = (found["what"], found["path"]) if found else (message, None)
-    if path is None:
-        return BadRequest(f"{what} in the request body", _missing_field(what) or "body")
-    field = path.removeprefix("$").lstrip(".") or "body"
-    value = _at(msgspec.json.decode(data), path)
-    shown = "" if value is _UNKNOWN else f", got {_shown(value)}"
-    if "got `" in what and shown:
-        what = what.split(", got `")[0]
-    return BadRequest(f"{field}: {what}{shown}", field)
-
-
-def _missing_field(what: str) -> str | None:
-    found = re.search(r"required field `([^`]+)`", what)
-    return found[1] if found else None
-
-
-_UNKNOWN = object()
-
-
-def _at(value: Any, path: str) -> Any:
-    """Follow a msgspec path (``$.input[0]``); it writes ``[...]`` for a key it does not name."""
-    for name, index in _STEP.findall(path.removeprefix("$")):
-        try:
-            value = value[name] if name else value[int(index)]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return _UNKNOWN
-    return value
-
-
-def _shown(value: Any, most: int = 80) -> str:
-    text = msgspec.json.encode(value).decode("utf-8", "replace")
-    return text if len(text) <= most else text[: most - 1] + "…"
+        raise explain_malformed(data, error) from error

@@ -25,6 +25,8 @@ class Route:
         dialect: the shape of errors.
         computes: runs a model, so it asks for a key, takes a place among the concurrent requests and
             is drained at the end.
+        media: content types of an answer; none where it is empty.
+        statuses: errors beside those that every route of its kind may answer (``openapi.py``).
     """
 
     paths: tuple[str, ...]
@@ -36,3 +38,5 @@ class Route:
     answer: Any = None
     dialect: Dialect = "openai"
     computes: bool = True
+    media: tuple[str, ...] = ("application/json",)
+    statuses: tuple[int, ...] = ()

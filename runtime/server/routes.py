@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .api import classify, cohere, embeddings, pooling, rerank, score, system, tei, tokenize
+from .api.documentation import routes_about
 from .route import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -16,3 +17,4 @@ ROUTES: tuple[Route, ...] = (
     *tei.ROUTES,
     *system.ROUTES,
 )
+ROUTES += routes_about(ROUTES)

@@ -117,7 +117,7 @@ def test_dimensions_are_those_the_model_was_trained_for(matryoshka: Path, minilm
     assert other.code == 1
     assert other.error() == (
         'Model "model" only supports [64, 128] matryoshka dimensions, '
-        "use other output dimensions will lead to poor results."
+        "use other output dimensions will lead to poor results. Got dimensions=65."
     )
     none = call("embed", minilm_bundle, "--dimensions", 64, TEXTS[0])
     assert none.code == 1
@@ -297,7 +297,8 @@ def test_prompts_and_sizes_on_the_command_line(minilm_bundle: Path, call: Call, 
         call("embed", bundle, "cats", "--dimensions", "65")
         .error()
         .endswith(
-            "only supports [64, 128] matryoshka dimensions, use other output dimensions will lead to poor results."
+            "only supports [64, 128] matryoshka dimensions, use other output dimensions will lead to poor results. "
+            "Got dimensions=65."
         )
     )
     assert "prompt_name 'p' is not one of ['q']" in call("embed", bundle, "cats", "--prompt-name", "p").error()

@@ -134,7 +134,8 @@ def test_a_matryoshka_model_without_a_list_takes_any_size_in_range(dimensions: i
 @pytest.mark.parametrize("dimensions", [0, -1])
 @pytest.mark.parametrize("spec", [MATRYOSHKA, LISTED], ids=["any", "listed"])
 def test_no_vector_is_shorter_than_one(dimensions: int, spec: PoolingSpec):
-    assert error_of(PoolingParams(dimensions=dimensions), "embed", spec) == "Dimensions must be greater than 0"
+    expected = f"Dimensions must be greater than 0, got {dimensions}"
+    assert error_of(PoolingParams(dimensions=dimensions), "embed", spec) == expected
 
 
 def test_no_vector_gets_longer():
@@ -152,5 +153,5 @@ def test_a_listed_size_is_taken(dimensions: int):
 def test_an_unlisted_size_is_refused_in_the_seeds_words(dimensions: int):
     assert error_of(PoolingParams(dimensions=dimensions), "embed", LISTED) == (
         'Model "acme/model" only supports [16, 32, 64] matryoshka dimensions, '
-        "use other output dimensions will lead to poor results."
+        f"use other output dimensions will lead to poor results. Got dimensions={dimensions}."
     )

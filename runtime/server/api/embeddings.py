@@ -71,5 +71,6 @@ ROUTES = (
         tag="OpenAI",
         body=EmbeddingRequest,
         answer=EmbeddingAnswer,
+        media=("application/json", "application/octet-stream"),
     ),
 )

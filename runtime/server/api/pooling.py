@@ -76,5 +76,6 @@ ROUTES = (
         tag="vLLM",
         body=PoolingRequest,
         answer=PoolingAnswer,
+        media=("application/json", "application/octet-stream"),
     ),
 )

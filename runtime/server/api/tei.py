@@ -24,6 +24,7 @@ from ...requests import run
 from ...scoring import pair_prompts
 from ...vectors import embed_sparse
 from ..exchange import Exchange, Reply, json_reply
+from ..explaining import explain_mismatch
 from ..models import Served
 from ..problems import BadRequest
 from ..route import Route
@@ -183,7 +184,7 @@ def info(exchange: Exchange, body: None) -> Reply:
 
 
 def _prompts(exchange: Exchange, served: Served, body: TextFields) -> list[Prompt]:
-    prompts = parse_prompts(body.inputs)
+    prompts = parse_prompts(body.inputs) if body.inputs != [] else []
     exchange.check_count("inputs", prompts)
     return with_prompt(prompts, served.engine.tokenizer.policy, served.spec, prompt_name=body.prompt_name)
 
@@ -243,7 +244,7 @@ def _part(form: type[Any], body: RootRequest) -> Any:
     try:
         return msgspec.convert(fields, form)
     except msgspec.ValidationError as error:
-        raise BadRequest(str(error)) from error
+        raise explain_mismatch(str(error), msgspec.json.encode(fields), form) from error
 
 
 def _route(path: str, handle: Callable[[Exchange, Any], Reply], summary: str, body: Any, answer: Any) -> Route:

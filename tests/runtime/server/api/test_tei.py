@@ -262,5 +262,5 @@ def test_the_root_refuses_what_its_route_refuses(ask: Ask, fake_llm: Make, body:
 
 
 def test_top_k_keeps_at_least_one(ask: Ask, fake_llm: Make):
-    with pytest.raises(BadRequest, match=r"parameters.top_k: Expected `int` >= 1, got 0"):
+    with pytest.raises(BadRequest, match=r"parameters.top_k: expected an integer .at least 1., or null, got 0"):
         ask("/predict", {"inputs": "one", "parameters": {"top_k": 0}}, {"m": fake_llm("classify")})
