@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page, Route
 
 SHOTS = Path("build/page")
 
 # Every text on the page against what lies behind it (WCAG 2.2, 1.4.3). A canvas turns any CSS colour into sRGB.
 CONTRASTS = """
 () => {
-  const brush = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
+  const brush = Object.assign(document.createElement("canvas"), { width: 1, height: 1 })
+    .getContext("2d", { willReadFrequently: true });
   const rgb = (colour) => {
     brush.clearRect(0, 0, 1, 1);
     brush.fillStyle = colour;
@@ -39,7 +42,8 @@ CONTRASTS = """
       ["TEXTAREA", "SELECT", "INPUT"].includes(node.tagName);
     if (!isText || !node.checkVisibility() || node.closest(".unseen, option, noscript")) continue;
     const [a, b] = [light(rgb(getComputedStyle(node).color)), light(behind(node))];
-    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), `${node.tagName}.${node.className} ${node.textContent.slice(0, 40)}`]);
+    const where = `${node.tagName}.${node.className} ${node.textContent.slice(0, 40)}`;
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), where]);
   }
   return found.sort((a, b) => a[0] - b[0]);
 }
@@ -49,6 +53,8 @@ CONTRASTS = """
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Return headless Chromium, the distribution's own."""
+    from playwright.sync_api import sync_playwright
+
     path = shutil.which("chromium")
     if path is None:
         pytest.fail("the page's tests drive Debian's chromium, which is not here: apt-get install chromium")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from .browsing import browser, open_page  # noqa: F401  (fixtures of the page's tests)
+
 _STARTUP = 60.0
 
 

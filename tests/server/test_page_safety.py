@@ -15,9 +15,7 @@ from playwright.sync_api import Page, Route, expect
 
 from pool_export.runtime.similarity import SIMILARITY_FUNCTIONS
 
-from .browsing import browser, open_page, press_run, shoot
-
-__all__ = ["browser", "open_page"]
+from .browsing import press_run, shoot
 
 pytestmark = pytest.mark.browser
 
@@ -133,8 +131,10 @@ def test_a_key_is_asked_for_and_kept_in_the_tab_alone(
 
 def test_rows_of_step_tokens_find_their_tokens(live: Any, open_page: Callable[..., Page]) -> None:
     page = open_page(live.url)
-    paired = """async () => (await import("/page/tokens.js")).paired([5, 9, 6, 9], ["a", "+", "b", "+"], [[0.1], [0.2]], 9)
-        .map((token) => token.row?.[0] ?? null)"""
+    paired = """async () => {
+        const { paired } = await import("/page/tokens.js");
+        return paired([5, 9, 6, 9], ["a", "+", "b", "+"], [[0.1], [0.2]], 9).map((token) => token.row?.[0] ?? null);
+    }"""
     assert page.evaluate(paired) == [None, 0.1, None, 0.2]
 
 
