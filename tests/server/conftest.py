@@ -18,6 +18,8 @@ import pytest
 
 from pool_export.runtime.llm import LLM
 
+from .browsing import browser, open_page  # noqa: F401  (fixtures of the page's tests)
+
 _STARTUP = 60.0
 
 

@@ -4,6 +4,7 @@ import { count, h, number, vary } from "./dom.js";
 import { PASSAGE } from "./examples.js";
 import { legend } from "./heatmap.js";
 import { limited, makePanel, textField } from "./panel.js";
+import { readable } from "./spelling.js";
 
 const MOST_TOKENS = 1000;
 const MOST_COLUMNS = 24;
@@ -79,7 +80,7 @@ export function tokensPanel() {
     const split = await post("tokenize", { model: model.id, prompt: given, return_token_strs: true }, signal);
     if (split.count > MOST_TOKENS) throw new Refusal(`${split.count} tokens are more than this page shows (${MOST_TOKENS}); the API takes more.`);
     const answer = await post("pooling", { model: model.id, input: given, task: "token_classify" }, signal);
-    const tokens = paired(split.tokens, split.token_strs, answer.data[0].data, about.step_tag_id);
+    const tokens = paired(split.tokens, readable(split.token_strs), answer.data[0].data, about.step_tag_id);
     const width = answer.data[0].data[0]?.length ?? 0;
     const isLabelled = about.convert === "classify" && width > 1;
     const names = Array.from({ length: width }, (_, index) =>
