@@ -23,7 +23,7 @@ def test_without_the_extra_one_line_names_the_command(package: str) -> None:
 
 
 def test_help_needs_no_extra() -> None:
-    blocked = "import sys; sys.modules['starlette'] = sys.modules['uvicorn'] = None; sys.modules['onnxruntime'] = None; "
+    blocked = "import sys; sys.modules.update(starlette=None, uvicorn=None, onnxruntime=None); "
     script = blocked + "from pool_export.cli.main import main; main(['serve', '--help'])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
