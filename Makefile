@@ -95,8 +95,9 @@ $(PARITY_ENV)/.installed: tests/parity/constraints.txt
 interop: $(STAMP) ## bundles opened with somebody else's software
 	$(RUN) -m pytest -m "interop and not gpu" $(ARGS)
 
-docs: $(STAMP) ## rewrite what is generated: the stored --help pages, docs/zoo.md
-	$(RUN) -m pytest tests/contracts/test_help.py tests/contracts/test_zoo_page.py --update-help -q
+docs: $(STAMP) ## rewrite what is generated: the stored --help pages, docs/zoo.md, the tables of docs/serving.md
+	$(RUN) -m pytest tests/contracts/test_help.py tests/contracts/test_zoo_page.py \
+	  tests/contracts/test_serving_page.py --update-help -q
 
 demo: $(STAMP) ## export all-MiniLM-L6-v2 and embed a few sentences
 	$(RUN) -m pool_export demo

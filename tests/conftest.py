@@ -50,7 +50,7 @@ class RootIsNoTestPackage:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--update-help", action="store_true", help="rewrite the stored --help pages and docs/zoo.md (`make docs`)"
+        "--update-help", action="store_true", help="rewrite the --help pages and what of docs/ is made (`make docs`)"
     )
     parser.addoption("--update-parity", action="store_true", help="rewrite docs/parity.md (the end of `make parity`)")
 
