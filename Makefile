@@ -125,7 +125,7 @@ wheel-test: wheel bundles ## run the runtime's tests against the built wheel, wi
 	rm -rf $(WHEEL_ENV) $(WHEEL_RUN)
 	$(PYTHON) -m venv $(WHEEL_ENV)
 	$(WHEEL_ENV)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt \
-	  "$$(echo build/dist/*.whl)[cpu,image,server,test]"
+	  "$$(echo build/dist/*.whl)[cpu,image,server,otel,test]"
 	! $(WHEEL_ENV)/bin/python -c 'import torch' 2>/dev/null || { echo "torch is in $(WHEEL_ENV)"; exit 1; }
 	mkdir -p $(WHEEL_RUN)
 	cp -r tests pyproject.toml README.md $(WHEEL_RUN)/

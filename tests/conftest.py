@@ -23,7 +23,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 _NEEDS_TORCH = re.compile(
     r"""^\s*(?:from|import)\s+(?:
         torch|transformers|sentence_transformers|optimum|safetensors|onnx|onnx_ir|onnxscript
-        |openai|cohere|huggingface_hub|schemathesis|playwright|opentelemetry
+        |openai|cohere|huggingface_hub|schemathesis|playwright
         |pool_export\.export|pool_export\.models_zoo\.(?:st_files|tiny|tiny_vision|tiny_weights)
         |pool_export\.poolers\.(?:heads|methods|pooler)
     )\b | ^pytestmark\s*=.*\bmark\.torch\b""",
