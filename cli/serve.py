@@ -14,10 +14,16 @@ from .output import StepReporter, note
 
 # How the help page groups the options; those of the engine follow, and what is named nowhere comes last.
 _SECTIONS: dict[str, tuple[str, ...]] = {
-    "Who may come": ("host", "listen_port", "api_key", "api_key_file"),
-    "Limits": ("max_concurrent_requests", "max_queued_tokens", "max_inputs", "max_body"),
+    "Who may come": ("host", "listen_port", "ssl_certfile", "ssl_keyfile", "api_key", "api_key_file"),
+    "Limits": ("max_concurrent_requests", "max_queued_tokens", "max_inputs", "max_body", "max_bodies"),
     "Times": ("request_timeout", "read_timeout", "drain_timeout", "batch_window_ms"),
-    "What is seen": ("log_format",),
+    "Chats and images": (
+        "chat_template",
+        "trust_request_chat_template",
+        "allowed_local_media_path",
+        "allowed_media_domains",
+    ),
+    "What is seen": ("log_format", "log_level", "otlp_endpoint"),
     "Engine": tuple(RuntimeConfig.__dataclass_fields__),
 }
 
@@ -30,8 +36,9 @@ class _Sectioned(click.Command):
         options = [item for item in self.get_params(ctx) if isinstance(item, click.Option)]
         records = {item.name: record for item in options if (record := item.get_help_record(ctx))}
         for title, names in _SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([records.pop(name) for name in names if name in records])
+            if found := [records.pop(name) for name in names if name in records]:
+                with formatter.section(title):
+                    formatter.write_dl(found)
         with formatter.section("Other options"):
             formatter.write_dl(list(records.values()))
 
