@@ -13,8 +13,9 @@ from .config import RuntimeConfig
 from .image_engine import ImageEngine
 from .manifest import GraphInfo
 from .outputs import require_finite
-from .planning import plan_batches
+from .planning import Batch, batch_tokens, plan_batches
 from .session import Session
+from .streams import in_streams
 from .tokens import Encoded, TextTokenizer
 
 Array = np.ndarray
@@ -67,12 +68,17 @@ class Engine:
         self.session = Session(bundle, config)
         self.images = ImageEngine(bundle, config)
         self.token_level = _token_level_outputs(bundle.graph(config.precision)[1])
-        self.max_tokens = _token_budget(config, bundle.manifest.pooling)
+        self.max_tokens = _token_budget(config, bundle.manifest.pooling, self.session.device)
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Graph outputs that may be asked for."""
         return self.session.output_names
+
+    @property
+    def streams(self) -> int:
+        """Threads that may well call ``forward`` at once."""
+        return self.session.streams
 
     def run(self, inputs: Sequence[Encoded], outputs: Sequence[str], progress: Progress | None = None) -> list[Rows]:
         """Run inputs through the graph.
@@ -96,11 +102,16 @@ class Engine:
             max_tokens=self.max_tokens,
             max_rows=self.config.max_batch_size,
         )
-        for batch in plan:
-            for row, answer in zip(batch.rows, self.forward([inputs[row] for row in batch.rows], outputs), strict=True):
-                results[row] = checked(answer)
-            if progress is not None:
-                progress(len(batch.rows))
+
+        def answers(batch: Batch) -> list[Rows]:
+            return [checked(answer) for answer in self.forward([inputs[row] for row in batch.rows], outputs)]
+
+        with in_streams(answers, plan, self.session.streams) as done:
+            for batch, rows in zip(plan, done, strict=True):
+                for row, answer in zip(batch.rows, rows, strict=True):
+                    results[row] = answer
+                if progress is not None:
+                    progress(len(batch.rows))
         return results
 
     def weight(self, item: Encoded) -> int:
@@ -156,11 +167,12 @@ def checked(rows: Rows) -> Rows:
     return {name: require_finite(value, name) for name, value in rows.items()}
 
 
-def _token_budget(config: RuntimeConfig, spec: PoolingSpec) -> int:
+def _token_budget(config: RuntimeConfig, spec: PoolingSpec, device: str) -> int:
     """Padded tokens a batch: SPLADE answers a number per token and vocabulary entry before it pools."""
+    budget = batch_tokens(config, device)
     if not spec.is_sparse_only or not spec.embedding_size:
-        return config.max_batch_tokens
-    return min(config.max_batch_tokens, max(1, _MAX_LOGITS // spec.embedding_size))
+        return budget
+    return min(budget, max(1, _MAX_LOGITS // spec.embedding_size))
 
 
 def _token_level_outputs(graph: GraphInfo) -> frozenset[str]:

@@ -15,7 +15,7 @@ from .errors import InputError
 from .images import pixel_values
 from .manifest import ImageTower, Manifest
 from .outputs import require_finite
-from .planning import plan_batches
+from .planning import batch_tokens, plan_batches
 from .prompts import Prompt
 from .session import Session
 
@@ -88,9 +88,8 @@ class ImageEngine:
             RuntimeFailure: the graph failed or answered a non-finite number.
         """
         results: list[Rows] = [{} for _ in images]
-        plan = plan_batches(
-            [self.tokens] * len(images), max_tokens=self._config.max_batch_tokens, max_rows=self._config.max_batch_size
-        )
+        budget = batch_tokens(self._config, self.session.device)
+        plan = plan_batches([self.tokens] * len(images), max_tokens=budget, max_rows=self._config.max_batch_size)
         for batch in plan:
             answers = self.forward([images[row] for row in batch.rows], outputs)
             for row, answer in zip(batch.rows, answers, strict=True):

@@ -1,8 +1,9 @@
 """The waiting texts of many callers, in the order in which it is fair and cheap to run them.
 
 Fair: start-time fair queueing (Goyal, Vin and Cheng 1996). A text's tag is the virtual time at which its
-caller's earlier texts would be done, so that one text of a new caller is not behind the thousand of another,
-and nobody waits for ever. Cheap: the text whose turn it is takes along those whose length is nearest.
+caller's earlier turns would be done, so that one text of a new caller is not behind the thousand of another.
+Virtual time goes on as each waiting caller is served its share, so nobody waits for ever. A turn is about a batch,
+because to go text by text would make a caller of sixteen wait sixteen times. Cheap: the text whose turn it is takes along those whose length is nearest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from ..tokens import Encoded
 from .call import Call
 
 Kind = tuple[str, ...]
+
+# Tokens that a caller may run before it is somebody else's turn.
+_TURN = 1024
 
 
 @dataclass(eq=False)
@@ -120,14 +124,15 @@ class FairQueue:
 
     def put(self, ticket: Ticket) -> None:
         """Queue the inputs of a ticket behind one another, beside those of the other callers."""
-        tag = self._now
+        ahead = 0
         for index, (encoded, weight) in enumerate(zip(ticket.inputs, ticket.weights, strict=True)):
             # Images and texts go through different graphs, and other outputs may be much larger to copy.
             kind = ("image" if encoded.image is not None else "text", *ticket.outputs)
             item = Item(ticket, index, weight, kind)
             self._lanes.setdefault(kind, _Lane()).add(item)
+            tag = self._now + ahead // _TURN * _TURN
             heapq.heappush(self._turns, (tag, next(self._arrivals), item))
-            tag += weight
+            ahead += weight
         self.tokens += sum(ticket.weights)
         self._waiting[ticket] += len(ticket.inputs)
 
@@ -143,7 +148,10 @@ class FairQueue:
                 self._now = max(self._now, tag)
                 lane = self._lanes[first.kind]
                 span = fill_batch(lane.weights, lane.find(first), max_tokens=max_tokens, max_rows=max_rows)
-                return self._taken(first.kind, lane.take(*span))
+                callers = len(self._waiting)
+                taken = self._taken(first.kind, lane.take(*span))
+                self._now += sum(item.weight for item in taken) / callers
+                return taken
         return []
 
     def drop(self, ticket: Ticket) -> int:

@@ -1,4 +1,4 @@
-"""The one thread that runs an engine for many callers: takes batches from the queue, hands rows back."""
+"""The threads that run an engine for many callers, one a stream: take batches from the queue, hand rows back."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Scheduler:
     """
 
     def __init__(self, engine: Engine, limits: QueueLimits | None = None, observer: Observer | None = None) -> None:
-        """Start the thread."""
+        """Start the threads."""
         self.engine = engine
         self.limits = limits or QueueLimits()
         self._observer: Observer = observer or (lambda report: None)
@@ -73,13 +73,17 @@ class Scheduler:
         self._stopping = False
         self._failures = 0
         self._rate = _FIRST_RATE
-        self._thread = threading.Thread(target=self._work, name="pool-export-scheduler", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"pool-export-scheduler-{number}", daemon=True)
+            for number in range(engine.streams)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def is_healthy(self) -> bool:
         """Whether the thread lives and its last forward passes were not all failures."""
-        return self._thread.is_alive() and self._failures < _BROKEN_AFTER
+        return all(thread.is_alive() for thread in self._threads) and self._failures < _BROKEN_AFTER
 
     @property
     def queued_tokens(self) -> int:
@@ -96,11 +100,11 @@ class Scheduler:
         """Say that so many callers more (or fewer) are tokenizing; a batch waits for them, briefly."""
         with self._changed:
             self._coming += count
-            self._changed.notify()
+            self._changed.notify_all()
 
     def retry_after(self) -> float:
         """Seconds in which half of what waits should be done, from the rate of the last batches; at least 1."""
-        return max(1.0, self._queue.tokens / 2 / self._rate)
+        return max(1.0, self._queue.tokens / 2 / (self._rate * self.engine.streams))
 
     def submit(self, inputs: Sequence[Encoded], outputs: Sequence[str], call: Call) -> Ticket:
         """Queue inputs.
@@ -124,7 +128,7 @@ class Scheduler:
                     self.retry_after(),
                 )
             self._queue.put(ticket)
-            self._changed.notify()
+            self._changed.notify_all()
         call.prompt_tokens += tokens
         call.rows += len(inputs)
         call.truncated += sum(item.truncated for item in inputs)
@@ -150,15 +154,16 @@ class Scheduler:
         """Take nothing new, run what waits, and end the thread."""
         with self._changed:
             self._stopping = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _give_up(self, ticket: Ticket, why: PoolExportError) -> None:
         with self._changed:
             self._queue.drop(ticket)
         ticket.fail(why)
 
-    # ------------------------------------------------------------------------------- in the thread
+    # ------------------------------------------------------------------------------- in the threads
 
     def _work(self) -> None:
         while batch := self._next():

@@ -93,7 +93,7 @@ class FakeSession:
     def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
         self.spec = bundle.manifest.pooling
         self.precision, info = bundle.graph(config.precision)
-        self.device, self.threads = "cpu", 1
+        self.device, self.threads, self.streams = "cpu", 1, 1
         self.input_names = tuple(item.name for item in info.inputs)
         self.output_names = tuple(item.name for item in info.outputs)
         self.calls: list[tuple[tuple[int, ...], tuple[str, ...]]] = []

@@ -39,6 +39,8 @@ class FakeImageSession:
     batches: ClassVar[list[int]] = []
     broken = False
 
+    device = "cpu"
+
     def __init__(self, bundle: Any, config: Any, graph: Any) -> None:
         self.precision, _ = graph
         self.output_names = self.names
