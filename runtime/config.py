@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from .errors import InputError
 from .manifest import Precision
-from .options import option
+from .options import option, parse_size
 
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[str, ...] = get_args(Device)
@@ -30,9 +30,19 @@ class RuntimeConfig:
         help="Forward passes at once, sharing the threads; 0 takes one a thread, 4 at most, and 1 on a GPU.",
     )
     max_batch_tokens: int = option(
-        0, parse=int, metavar="N", help="Padded tokens in one forward pass; 0 takes 1024 on a CPU and 8192 on a GPU."
+        0,
+        parse=int,
+        metavar="N",
+        help="Padded tokens in one forward pass; 0 takes 512 for each of its threads on a CPU, and 8192 on a GPU.",
     )
     max_batch_size: int = option(64, parse=int, metavar="N", help="Texts in one forward pass.")
+    memory_limit: int = option(
+        0,
+        parse=parse_size,
+        metavar="SIZE",
+        help="Resident bytes of the process to stay below; batches are made smaller for it, and a text that cannot "
+        "fit is refused. On a CPU; 0 takes the container's limit, if it has one.",
+    )
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot work.
@@ -40,7 +50,7 @@ class RuntimeConfig:
         Raises:
             InputError: a negative number or an empty batch.
         """
-        for name in ("threads", "streams", "max_batch_tokens"):
+        for name in ("threads", "streams", "max_batch_tokens", "memory_limit"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} must be 0 (automatic) or more, got {getattr(self, name)}")
         if self.max_batch_size < 1:

@@ -15,7 +15,7 @@ from .errors import InputError
 from .images import pixel_values
 from .manifest import ImageTower, Manifest
 from .outputs import require_finite
-from .planning import batch_tokens, plan_batches
+from .planning import plan_batches
 from .prompts import Prompt
 from .session import Session
 
@@ -88,7 +88,7 @@ class ImageEngine:
             RuntimeFailure: the graph failed or answered a non-finite number.
         """
         results: list[Rows] = [{} for _ in images]
-        budget = batch_tokens(self._config, self.session.device)
+        budget = self._config.max_batch_tokens or self.session.batch_tokens
         plan = plan_batches([self.tokens] * len(images), max_tokens=budget, max_rows=self._config.max_batch_size)
         for batch in plan:
             answers = self.forward([images[row] for row in batch.rows], outputs)

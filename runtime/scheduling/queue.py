@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from ..engine import Rows
-from ..planning import fill_batch
+from ..planning import Fits, always_fits, fill_batch
 from ..tokens import Encoded
 from .call import Call
 
@@ -136,7 +136,7 @@ class FairQueue:
         self.tokens += sum(ticket.weights)
         self._waiting[ticket] += len(ticket.inputs)
 
-    def pick(self, max_tokens: int, max_rows: int) -> list[Item]:
+    def pick(self, max_tokens: int, max_rows: int, fits: Fits = always_fits) -> list[Item]:
         """Take the next batch out: the input whose turn it is, and those that pad least beside it.
 
         Returns:
@@ -147,7 +147,8 @@ class FairQueue:
             if first.waits:
                 self._now = max(self._now, tag)
                 lane = self._lanes[first.kind]
-                span = fill_batch(lane.weights, lane.find(first), max_tokens=max_tokens, max_rows=max_rows)
+                at = lane.find(first)
+                span = fill_batch(lane.weights, at, max_tokens=max_tokens, max_rows=max_rows, fits=fits)
                 callers = len(self._waiting)
                 taken = self._taken(first.kind, lane.take(*span))
                 self._now += sum(item.weight for item in taken) / callers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
@@ -18,6 +19,8 @@ from .queue import FairQueue, Item, Ticket
 
 # So many forward passes in a row have to fail, each alone in its batch, before the engine counts as broken.
 _BROKEN_AFTER = 3
+# Seconds without a text after which the memory of a long one is given back.
+_IDLE = 0.5
 # A guess of tokens a second, until the first batches tell.
 _FIRST_RATE = 2000.0
 
@@ -110,11 +113,13 @@ class Scheduler:
         """Queue inputs.
 
         Raises:
+            InputError: a text that does not fit the memory limit.
             Overloaded: the queue is full.
             Stopping: the scheduler takes nothing new.
             DeadlineExceeded, Cancelled: the call is over already.
         """
         call.check()
+        self.engine.check_memory(inputs)
         ticket = Ticket(inputs, tuple(outputs), [self.engine.weight(item) for item in inputs], call)
         tokens = sum(ticket.weights)
         with self._changed:
@@ -166,15 +171,22 @@ class Scheduler:
     # ------------------------------------------------------------------------------- in the threads
 
     def _work(self) -> None:
-        while batch := self._next():
-            self._run(batch)
+        while (batch := self._next()) is not None:
+            if batch:
+                self._run(batch)
+            else:
+                with suppress(RuntimeFailure):  # the next batch will say so to somebody who asked
+                    self.engine.give_back()
 
-    def _next(self) -> list[Item]:
-        """Wait for a batch; empty when the scheduler was closed and nothing waits."""
+    def _next(self) -> list[Item] | None:
+        """Wait for a batch; ``None`` when the scheduler was closed and nothing waits, empty when nothing came in time
+        and a long text has left its memory."""
         budget, rows = self.engine.max_tokens, self.engine.config.max_batch_size
         with self._changed:
             while True:
-                self._changed.wait_for(lambda: len(self._queue) or self._stopping)
+                patience = _IDLE if self.engine.holds_memory else None
+                if not self._changed.wait_for(lambda: len(self._queue) or self._stopping, patience):
+                    return []
                 until = monotonic() + self.limits.window
                 self._changed.wait_for(
                     lambda: self._coming <= 0 or self._queue.tokens >= budget or self._stopping,
@@ -183,10 +195,10 @@ class Scheduler:
                 for ticket in self._queue.tickets():
                     if ticket.call.remaining() == 0:
                         ticket.call.expire()  # drops it and wakes its thread, by way of `_give_up`
-                if batch := self._queue.pick(budget, rows):
+                if batch := self._queue.pick(budget, rows, self.engine.fits):
                     return batch
                 if self._stopping:
-                    return []
+                    return None
 
     def _run(self, batch: list[Item]) -> None:
         """Run a batch; where it fails, every ticket alone, so that one cannot fail another."""

@@ -11,6 +11,7 @@ from ..autoexport import bundle_for
 from ..bundle import open_bundle
 from ..config import RuntimeConfig
 from ..engine import Engine
+from ..memory import MemoryBudget
 from ..options import from_env
 from ..scheduling.scheduler import QueueLimits, Scheduler
 from .app import make_state
@@ -42,7 +43,8 @@ def launch(
     config, runtime = from_env(ServerConfig, **server_options), from_env(RuntimeConfig, **runtime_options)
     listener = bind(config.host, config.listen_port)
     try:
-        registry = Registry([_load(text, config, runtime, reporter) for text in models])
+        memory = MemoryBudget.of(runtime.memory_limit)
+        registry = Registry([_load(text, config, runtime, memory, reporter) for text in models])
     except BaseException:
         listener.close()
         raise
@@ -54,11 +56,11 @@ def launch(
     serve(make_state(registry, config), listener)
 
 
-def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, reporter: Any) -> Served:
+def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, memory: MemoryBudget, reporter: Any) -> Served:
     name, model = _split(text)
     with reporter.step(f"loading {model}"):
         bundle = open_bundle(bundle_for(model, reporter=reporter))
-        engine = Engine(replace(bundle, alias=name or display_name(bundle)), runtime)
+        engine = Engine(replace(bundle, alias=name or display_name(bundle)), runtime, memory=memory)
         limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
         served = Served(engine.bundle.name, engine, Scheduler(engine, limits))
         served.probe()

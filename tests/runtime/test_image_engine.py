@@ -39,7 +39,7 @@ class FakeImageSession:
     batches: ClassVar[list[int]] = []
     broken = False
 
-    device = "cpu"
+    batch_tokens = 8192
 
     def __init__(self, bundle: Any, config: Any, graph: Any) -> None:
         self.precision, _ = graph
