@@ -59,6 +59,8 @@ class LLM(VectorMethods):
         threads: int | None = None,
         max_batch_tokens: int | None = None,
         max_batch_size: int | None = None,
+        streams: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         """Open a model.
 
@@ -76,6 +78,8 @@ class LLM(VectorMethods):
             threads: compute threads, 0 for automatic.
             max_batch_tokens: padded tokens a forward pass.
             max_batch_size: texts a forward pass.
+            streams: forward passes at once.
+            memory_limit: resident bytes of the process to stay below.
 
         Raises:
             BundleError: the bundle is missing, damaged, or cannot honour an export option.
@@ -90,6 +94,8 @@ class LLM(VectorMethods):
             threads=threads,
             max_batch_tokens=max_batch_tokens,
             max_batch_size=max_batch_size,
+            streams=streams,
+            memory_limit=memory_limit,
         )
         bundle = open_model(
             str(model),

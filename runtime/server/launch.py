@@ -13,6 +13,7 @@ from ..autoexport import bundle_for
 from ..bundle import Bundle, open_bundle
 from ..config import RuntimeConfig
 from ..engine import Engine
+from ..memory import MemoryBudget
 from ..options import from_env
 from ..scheduling.scheduler import QueueLimits, Scheduler
 from .app import make_state
@@ -47,7 +48,8 @@ def launch(
     check_certificate(config)
     listener = bind(config.host, config.listen_port)
     try:
-        registry = Registry([_load(text, config, runtime, reporter) for text in models])
+        memory = MemoryBudget.of(runtime.memory_limit)
+        registry = Registry([_load(text, config, runtime, memory, reporter) for text in models])
     except BaseException:
         listener.close()
         raise
@@ -63,16 +65,16 @@ def launch(
     serve(make_state(registry, config), listener)
 
 
-def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, reporter: Any) -> Served:
+def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, memory: MemoryBudget, reporter: Any) -> Served:
     name, model = _split(text)
     with reporter.step(f"loading {model}"):
         bundle = open_bundle(bundle_for(model, reporter=reporter))
         named = replace(bundle, alias=name or display_name(bundle))
-        return _interruptible(lambda: _served(named, config, runtime))
+        return _interruptible(lambda: _served(named, config, runtime, memory))
 
 
-def _served(bundle: Bundle, config: ServerConfig, runtime: RuntimeConfig) -> Served:
-    engine = Engine(bundle, runtime)
+def _served(bundle: Bundle, config: ServerConfig, runtime: RuntimeConfig, memory: MemoryBudget) -> Served:
+    engine = Engine(bundle, runtime, memory=memory)
     limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
     served = Served(engine.bundle.name, engine, Scheduler(engine, limits))
     served.probe()
