@@ -42,9 +42,7 @@ def always_fits(rows: int, length: int) -> bool:
     return True
 
 
-def plan_batches(
-    lengths: Sequence[int], *, max_tokens: int, max_rows: int, fits: Fits = always_fits
-) -> list[Batch]:
+def plan_batches(lengths: Sequence[int], *, max_tokens: int, max_rows: int, fits: Fits = always_fits) -> list[Batch]:
     """Group texts of similar length so that little padding is computed.
 
     The longest come first: the allocator sees its largest request at once and a progress bar

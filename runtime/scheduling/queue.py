@@ -3,7 +3,8 @@
 Fair: start-time fair queueing (Goyal, Vin and Cheng 1996). A text's tag is the virtual time at which its
 caller's earlier turns would be done, so that one text of a new caller is not behind the thousand of another.
 Virtual time goes on as each waiting caller is served its share, so nobody waits for ever. A turn is about a batch,
-because to go text by text would make a caller of sixteen wait sixteen times. Cheap: the text whose turn it is takes along those whose length is nearest.
+because to go text by text would make a caller of sixteen wait sixteen times.
+Cheap: the text whose turn it is takes along those whose length is nearest.
 """
 
 from __future__ import annotations

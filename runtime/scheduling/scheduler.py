@@ -179,8 +179,12 @@ class Scheduler:
                     self.engine.give_back()
 
     def _next(self) -> list[Item] | None:
-        """Wait for a batch; ``None`` when the scheduler was closed and nothing waits, empty when nothing came in time
-        and a long text has left its memory."""
+        """Wait for a batch.
+
+        Returns:
+            The batch; empty when nothing came in time and a long text has left its memory; ``None`` when the
+            scheduler was closed and nothing waits.
+        """
         budget, rows = self.engine.max_tokens, self.engine.config.max_batch_size
         with self._changed:
             while True:

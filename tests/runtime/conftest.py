@@ -99,9 +99,7 @@ class FakeSession:
         self.output_names = tuple(item.name for item in info.outputs)
         self.calls: list[tuple[tuple[int, ...], tuple[str, ...]]] = []
 
-    def run(
-        self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool = True
-    ) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool = True) -> dict[str, Array]:
         ids, mask = feeds["input_ids"], feeds["attention_mask"]
         self.calls.append((ids.shape, tuple(outputs)))
         # 99 in the padding: whoever reads it is found out.
