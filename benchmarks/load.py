@@ -41,7 +41,6 @@ MIX: tuple[tuple[str, int, float], ...] = (
     ("embed", 16, 0.04),
     ("score", 8, 0.04),
 )
-TEXTS = 2048
 MAX_WORDS = 140
 PARSED_EVERY = 50  # answers compared with the offline engine's; all are checked for status and completeness
 TOLERANCE = 1e-4
@@ -72,7 +71,7 @@ class Log:
     rss: list[tuple[float, float]] = field(default_factory=list)
 
 
-def make_texts(rng: random.Random) -> list[str]:
+def make_texts(rng: random.Random, number: int) -> list[str]:
     """English texts of one to a dozen sentences, mostly short; with MiniLM 46 tokens on average, 190 at most."""
     known = sentences()
 
@@ -81,18 +80,18 @@ def make_texts(rng: random.Random) -> list[str]:
         words = " ".join(rng.choice(known) for _ in range(count)).split()
         return " ".join(words[:MAX_WORDS])
 
-    return [one() for _ in range(TEXTS)]
+    return [one() for _ in range(number)]
 
 
 def make_asks(texts: list[str], rng: random.Random, host: str, model: str, routes: set[str]) -> list[Ask]:
     mix = [entry for entry in MIX if entry[0] in routes]
     asks = []
-    for kind, count, _ in rng.choices(mix, [share for *_, share in mix], k=TEXTS):
+    for kind, count, _ in rng.choices(mix, [share for *_, share in mix], k=2 * len(texts)):
         if kind == "embed":
-            chosen = tuple(rng.randrange(TEXTS) for _ in range(count))
+            chosen = tuple(rng.randrange(len(texts)) for _ in range(count))
             path, body = "/v1/embeddings", {"model": model, "input": [texts[index] for index in chosen]}
         else:
-            chosen = tuple(rng.randrange(TEXTS) for _ in range(count + 1))
+            chosen = tuple(rng.randrange(len(texts)) for _ in range(count + 1))
             path = "/v1/score"
             body = {"model": model, "text_1": texts[chosen[0]], "text_2": [texts[index] for index in chosen[1:]]}
         asks.append(Ask(f"{kind} {count}", post(path, host, body), chosen))
@@ -131,7 +130,7 @@ async def client(address: tuple[str, int], asks: Iterator[Ask], until: float, lo
         log.latencies.append(time.perf_counter() - started)
         log.kinds.append(ask.kind)
         log.answered.append((time.perf_counter(), len(ask.texts)))
-        if len(log.latencies) % PARSED_EVERY == 0:
+        if len(log.latencies) % PARSED_EVERY == 1:
             check(ask, body, log, truth)
     streams[1].close()
 
@@ -191,9 +190,8 @@ def offline(llm: LLM, texts: list[str], seconds: float) -> dict[str, float]:
     """`LLM.embed`, 512 texts at a time."""
     done, started, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
-        start = done % TEXTS
-        llm.embed(texts[start : start + 512], use_tqdm=False)
-        done += 512
+        start = done % len(texts)
+        done += len(llm.embed(texts[start : start + 512], use_tqdm=False))
     elapsed = time.perf_counter() - started
     return {"texts_per_s": done / elapsed, "cpu_ms_per_text": 1000 * (time.process_time() - cpu) / done}
 
@@ -224,27 +222,27 @@ async def model_and_routes(address: tuple[str, int], host: str, model: str | Non
 
 
 def measure(
-    llm: LLM, url: str, pid: int, *, model: str | None, clients: int, seconds: float, rounds: int
+    llm: LLM, url: str, pid: int, *, model: str | None, clients: int, seconds: float, rounds: int, texts: int
 ) -> dict[str, Any]:
     """The offline engine and the server in turn; the offline engine takes half as long."""
     rng = random.Random(0)
-    texts = make_texts(rng)
-    outputs = llm.embed(texts, use_tqdm=False)
+    pool = make_texts(rng, texts)
+    outputs = llm.embed(pool, use_tqdm=False)
     truth = np.array([item.outputs.embedding for item in outputs], np.float32)
     lengths = [len(item.prompt_token_ids) for item in outputs]
     address = (urlsplit(url).hostname or "127.0.0.1", urlsplit(url).port or 80)
     host = urlsplit(url).netloc
-    asks = make_asks(texts, rng, host, *uvloop.run(model_and_routes(address, host, model)))
+    asks = make_asks(pool, rng, host, *uvloop.run(model_and_routes(address, host, model)))
     order = iter(lambda: rng.choice(asks), None)
     log, engine, served, turn = Log(), [], [], seconds / rounds
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("offline, server, …", total=2 * rounds + 1)
         for _ in range(rounds):
-            engine.append(offline(llm, texts, turn / 2))
+            engine.append(offline(llm, pool, turn / 2))
             progress.advance(task)
             served.append(uvloop.run(drive(address, order, clients, turn, log, truth, pid)))
             progress.advance(task)
-        engine.append(offline(llm, texts, turn / 2))
+        engine.append(offline(llm, pool, turn / 2))
         progress.advance(task)
     return {
         "clients": clients,
@@ -267,6 +265,7 @@ def measure(
 @click.option("--clients", default=64, show_default=True, help="Connections, each with one request at a time.")
 @click.option("--seconds", default=60.0, show_default=True, help="Load in all; the offline engine takes half more.")
 @click.option("--rounds", default=4, show_default=True, help="Turns of the server.")
+@click.option("--texts", default=1024, show_default=True, help="Different texts.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write what was measured to this file.")
 @click.option("--serve", "flags", multiple=True, help="A flag for the server, as --serve=--threads=2.")
 def main(bundle: str, url: str | None, target: Path | None, flags: tuple[str, ...], **how: Any) -> None:

@@ -14,8 +14,8 @@ from .bundle import Bundle
 from .config import RuntimeConfig
 from .image_engine import ImageEngine
 from .manifest import GraphInfo
-from .outputs import require_finite
 from .memory import BatchCost, MemoryBudget, measure_cost, resident
+from .outputs import require_finite
 from .planning import Batch, plan_batches
 from .session import Session
 from .streams import in_streams
@@ -174,10 +174,10 @@ class Engine:
         if batch[0].image is not None:
             return self.images.forward([item.image for item in batch], outputs)
         feeds = self._feeds(batch)
-        rows, length = feeds["input_ids"].shape
+        count, length = feeds["input_ids"].shape
         # To ask anew for the memory of a long text would take a sixth of its time, so that waits for a shorter one.
         is_long = length > self.max_tokens
-        with self.memory.reserve(self._cost(rows, length) if self._cost is not None else 0):
+        with self.memory.reserve(self._cost(count, length) if self._cost is not None else 0):
             values = self.session.run(feeds, outputs, gives_back=not is_long)
         self.holds_memory = is_long
         rows: list[Rows] = [{} for _ in batch]

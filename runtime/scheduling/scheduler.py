@@ -214,12 +214,7 @@ class Scheduler:
             raise
 
     def _next(self, me: int) -> list[Item] | None:
-        """Wait for a batch for one of the threads.
-
-        Returns:
-            ``None`` when the scheduler was closed and nothing waits; empty when nothing came in time and a long text
-            has left its memory.
-        """
+        """Wait for a batch: ``None`` when closed and nothing waits, empty when a long text left its memory behind."""
         budget, rows = self.engine.max_tokens, self.engine.config.max_batch_size
         with self._changed:
             self._running[me] = []
