@@ -75,6 +75,7 @@ def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, memory: Memor
 
 def _served(bundle: Bundle, config: ServerConfig, runtime: RuntimeConfig, memory: MemoryBudget) -> Served:
     engine = Engine(bundle, runtime, memory=memory)
+    engine.tokenizer.max_characters = config.max_text
     limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
     served = Served(engine.bundle.name, engine, Scheduler(engine, limits))
     served.probe()
