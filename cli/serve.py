@@ -15,7 +15,7 @@ from .output import StepReporter, note
 # How the help page groups the options; those of the engine follow, and what is named nowhere comes last.
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "Who may come": ("host", "listen_port", "ssl_certfile", "ssl_keyfile", "api_key", "api_key_file"),
-    "Limits": ("max_concurrent_requests", "max_queued_tokens", "max_inputs", "max_body", "max_bodies"),
+    "Limits": ("max_concurrent_requests", "max_queued_tokens", "max_inputs", "max_text", "max_body", "max_bodies"),
     "Times": ("request_timeout", "read_timeout", "drain_timeout", "batch_window_ms"),
     "Chats and images": (
         "chat_template",

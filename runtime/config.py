@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from .errors import InputError
 from .manifest import Precision
-from .options import option
+from .options import option, parse_size
 
 Device = Literal["auto", "cpu", "cuda"]
 DEVICES: tuple[str, ...] = get_args(Device)
@@ -23,19 +23,35 @@ class RuntimeConfig:
     )
     precision: str = option("auto", choices=PRECISIONS, help="Which graph of the bundle to run; auto takes fp32.")
     threads: int = option(0, parse=int, metavar="N", help="Compute threads; 0 takes the cores this process may use.")
+    streams: int = option(
+        0,
+        parse=int,
+        metavar="N",
+        help="Forward passes at once, sharing the threads; 0 takes one a thread, 4 at most, and 1 on a GPU.",
+    )
     max_batch_tokens: int = option(
-        8192, parse=int, metavar="N", help="Padded tokens in one forward pass; bounds memory."
+        0,
+        parse=int,
+        metavar="N",
+        help="Padded tokens in one forward pass; 0 takes 512 for each of its threads on a CPU, and 8192 on a GPU.",
     )
     max_batch_size: int = option(64, parse=int, metavar="N", help="Texts in one forward pass.")
+    memory_limit: int = option(
+        0,
+        parse=parse_size,
+        metavar="SIZE",
+        help="Resident bytes of the process to stay below; batches are made smaller for it, and a text that cannot "
+        "fit is refused. On a CPU; 0 takes the container's limit, if it has one.",
+    )
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot work.
 
         Raises:
-            InputError: a negative thread count or an empty batch.
+            InputError: a negative number or an empty batch.
         """
-        if self.threads < 0:
-            raise InputError(f"threads must be 0 (automatic) or more, got {self.threads}")
-        for name in ("max_batch_tokens", "max_batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("threads", "streams", "max_batch_tokens", "memory_limit"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must be 0 (automatic) or more, got {getattr(self, name)}")
+        if self.max_batch_size < 1:
+            raise InputError(f"max_batch_size must be at least 1, got {self.max_batch_size}")

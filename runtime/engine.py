@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -12,9 +14,11 @@ from .bundle import Bundle
 from .config import RuntimeConfig
 from .image_engine import ImageEngine
 from .manifest import GraphInfo
+from .memory import BatchCost, MemoryBudget, measure_cost, resident
 from .outputs import require_finite
-from .planning import plan_batches
+from .planning import Batch, plan_batches
 from .session import Session
+from .streams import in_streams
 from .tokens import Encoded, TextTokenizer
 
 Array = np.ndarray
@@ -50,16 +54,23 @@ class PoolingEngine(Protocol):
 class Engine:
     """A loaded bundle: its tokenizer and its session. Safe to call from several threads.
 
-    ``token_level`` names the graph outputs that have a row per token.
+    ``token_level`` names the graph outputs that have a row per token; ``holds_memory`` says that a long text
+    left more behind than ``give_back`` would leave.
     """
 
-    def __init__(self, bundle: Bundle, config: RuntimeConfig, max_length: int | None = None) -> None:
-        """Load tokenizer and graph.
+    def __init__(
+        self,
+        bundle: Bundle,
+        config: RuntimeConfig,
+        max_length: int | None = None,
+        memory: MemoryBudget | None = None,
+    ) -> None:
+        """Load tokenizer and graph; ``memory`` is the budget shared with other engines of the process.
 
         Raises:
             BundleError: a damaged file.
             ProviderError: the device is not available.
-            InputError: ``max_length`` above the bundle's.
+            InputError: ``max_length`` above the bundle's, or a memory limit that the model alone exceeds.
         """
         self.bundle = bundle
         self.config = config
@@ -67,12 +78,23 @@ class Engine:
         self.session = Session(bundle, config)
         self.images = ImageEngine(bundle, config)
         self.token_level = _token_level_outputs(bundle.graph(config.precision)[1])
-        self.max_tokens = _token_budget(config, bundle.manifest.pooling)
+        self.max_tokens = _token_budget(config, bundle.manifest.pooling, self.session.batch_tokens)
+        self.memory = memory or MemoryBudget.of(config.memory_limit)
+        self.holds_memory = False
+        self._cost: BatchCost | None = None
+        if self.memory.limit is not None and self.session.device == "cpu":
+            self._cost = measure_cost(self._growth, self.max_tokens, self.tokenizer.max_length)
+            self.memory.settle()
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """Graph outputs that may be asked for."""
         return self.session.output_names
+
+    @property
+    def streams(self) -> int:
+        """Threads that may well call ``forward`` at once."""
+        return self.session.streams
 
     def run(self, inputs: Sequence[Encoded], outputs: Sequence[str], progress: Progress | None = None) -> list[Rows]:
         """Run inputs through the graph.
@@ -90,22 +112,58 @@ class Engine:
         """
         if any(item.image is not None for item in inputs):
             return self._run_towers(inputs, outputs, progress)
+        try:
+            return self._run_texts(inputs, outputs, progress)
+        finally:
+            if self.holds_memory:
+                self.give_back()
+
+    def give_back(self) -> None:
+        """Return the memory that a long text left behind, after a pass over one token.
+
+        Raises:
+            RuntimeFailure: the graph failed.
+        """
+        self.holds_memory = False
+        self.session.run(self._feeds([self._padding(1)]), self.output_names[:1])
+
+    def _run_texts(self, inputs: Sequence[Encoded], outputs: Sequence[str], progress: Progress | None) -> list[Rows]:
+        self.check_memory(inputs)
         results: list[Rows] = [{} for _ in inputs]
         plan = plan_batches(
             [len(item) for item in inputs],
             max_tokens=self.max_tokens,
             max_rows=self.config.max_batch_size,
+            fits=self.fits,
         )
-        for batch in plan:
-            for row, answer in zip(batch.rows, self.forward([inputs[row] for row in batch.rows], outputs), strict=True):
-                results[row] = checked(answer)
-            if progress is not None:
-                progress(len(batch.rows))
+
+        def answers(batch: Batch) -> list[Rows]:
+            return [checked(answer) for answer in self.forward([inputs[row] for row in batch.rows], outputs)]
+
+        with in_streams(answers, plan, self.session.streams) as done:
+            for batch, rows in zip(plan, done, strict=True):
+                for row, answer in zip(batch.rows, rows, strict=True):
+                    results[row] = answer
+                if progress is not None:
+                    progress(len(batch.rows))
         return results
 
     def weight(self, item: Encoded) -> int:
         """Tokens that an input counts for in a batch; an image has its patches."""
         return self.images.tokens if item.image is not None else len(item)
+
+    def fits(self, rows: int, length: int) -> bool:
+        """Whether each stream may run such a batch at once, by the memory limit."""
+        return self._cost is None or self._cost(rows, length) * self.streams <= self.memory.room
+
+    def check_memory(self, inputs: Sequence[Encoded]) -> None:
+        """Refuse texts that the memory limit has no room for. Images are not counted.
+
+        Raises:
+            InputError: names the longest one's length and the limit.
+        """
+        if self._cost is not None and (longest := max(map(len, inputs), default=0)):
+            self.memory.check(self._cost(1, longest), longest)
 
     def forward(self, batch: Sequence[Encoded], outputs: Sequence[str]) -> list[Rows]:
         """Run one batch, texts or images, padded to its longest. The numbers are not checked (see ``checked``).
@@ -115,7 +173,13 @@ class Engine:
         """
         if batch[0].image is not None:
             return self.images.forward([item.image for item in batch], outputs)
-        values = self.session.run(self._feeds(batch), outputs)
+        feeds = self._feeds(batch)
+        count, length = feeds["input_ids"].shape
+        # To ask anew for the memory of a long text would take a sixth of its time, so that waits for a shorter one.
+        is_long = length > self.max_tokens
+        with self.memory.reserve(self._cost(count, length) if self._cost is not None else 0):
+            values = self.session.run(feeds, outputs, gives_back=not is_long)
+        self.holds_memory = is_long
         rows: list[Rows] = [{} for _ in batch]
         for name, value in values.items():
             for position, item in enumerate(batch):
@@ -123,6 +187,20 @@ class Engine:
                 # Copied: a view would keep the whole padded batch alive.
                 rows[position][name] = np.array(cut, dtype=np.float32)
         return rows
+
+    def _growth(self, rows: int, length: int) -> int:
+        """Run a batch of so many tokens in every stream; return by how many bytes the process grew for each."""
+        feeds = self._feeds([self._padding(length)] * rows)
+        before = resident()
+        work = partial(self.session.run, outputs=self.output_names, gives_back=False)
+        with in_streams(work, [feeds] * self.streams, self.streams) as done:
+            deque(done, maxlen=0)
+        grown = resident() - before
+        self.give_back()
+        return grown // self.streams
+
+    def _padding(self, length: int) -> Encoded:
+        return Encoded([self.tokenizer.first_special_id() or 0] * length, [0] * length)
 
     def _run_towers(self, inputs: Sequence[Encoded], outputs: Sequence[str], progress: Progress | None) -> list[Rows]:
         """Texts through one graph, images through the other, answers in input order."""
@@ -156,11 +234,12 @@ def checked(rows: Rows) -> Rows:
     return {name: require_finite(value, name) for name, value in rows.items()}
 
 
-def _token_budget(config: RuntimeConfig, spec: PoolingSpec) -> int:
+def _token_budget(config: RuntimeConfig, spec: PoolingSpec, default: int) -> int:
     """Padded tokens a batch: SPLADE answers a number per token and vocabulary entry before it pools."""
+    budget = config.max_batch_tokens or default
     if not spec.is_sparse_only or not spec.embedding_size:
-        return config.max_batch_tokens
-    return min(config.max_batch_tokens, max(1, _MAX_LOGITS // spec.embedding_size))
+        return budget
+    return min(budget, max(1, _MAX_LOGITS // spec.embedding_size))
 
 
 def _token_level_outputs(graph: GraphInfo) -> frozenset[str]:

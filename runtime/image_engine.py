@@ -88,9 +88,8 @@ class ImageEngine:
             RuntimeFailure: the graph failed or answered a non-finite number.
         """
         results: list[Rows] = [{} for _ in images]
-        plan = plan_batches(
-            [self.tokens] * len(images), max_tokens=self._config.max_batch_tokens, max_rows=self._config.max_batch_size
-        )
+        budget = self._config.max_batch_tokens or self.session.batch_tokens
+        plan = plan_batches([self.tokens] * len(images), max_tokens=budget, max_rows=self._config.max_batch_size)
         for batch in plan:
             answers = self.forward([images[row] for row in batch.rows], outputs)
             for row, answer in zip(batch.rows, answers, strict=True):

@@ -59,6 +59,8 @@ class LLM(VectorMethods):
         threads: int | None = None,
         max_batch_tokens: int | None = None,
         max_batch_size: int | None = None,
+        streams: int | None = None,
+        memory_limit: int | None = None,
     ) -> None:
         """Open a model.
 
@@ -71,11 +73,13 @@ class LLM(VectorMethods):
             trust_remote_code: allow a checkpoint's own code, during export only.
             revision: Hub revision of a checkpoint.
             max_model_len: lower the longest input, in tokens.
-            device: see ``RuntimeConfig``; so are the options that follow.
+            device: see ``RuntimeConfig``; so are the options that follow, where 0 is automatic.
             precision: which graph of the bundle to run.
-            threads: compute threads, 0 for automatic.
+            threads: compute threads.
+            streams: forward passes at once.
             max_batch_tokens: padded tokens a forward pass.
             max_batch_size: texts a forward pass.
+            memory_limit: resident bytes of the process to stay below.
 
         Raises:
             BundleError: the bundle is missing, damaged, or cannot honour an export option.
@@ -83,14 +87,9 @@ class LLM(VectorMethods):
             InputError: a bad option value.
             MissingExtraError: a checkpoint was given and the export extra is not installed.
         """
-        config = from_env(
-            RuntimeConfig,
-            device=device,
-            precision=precision,
-            threads=threads,
-            max_batch_tokens=max_batch_tokens,
-            max_batch_size=max_batch_size,
-        )
+        where = {"device": device, "precision": precision, "threads": threads, "streams": streams}
+        batches = {"max_batch_tokens": max_batch_tokens, "max_batch_size": max_batch_size}
+        config = from_env(RuntimeConfig, **where, **batches, memory_limit=memory_limit)
         bundle = open_model(
             str(model),
             runner="auto" if runner == "pooling" else runner,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
@@ -12,6 +13,20 @@ from .errors import InputError
 T = TypeVar("T")
 
 ENV_PREFIX = "POOL_EXPORT_"
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?)?B?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes: ``8388608``, ``8MiB``, ``2G``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if not (found := _SIZE.fullmatch(text.strip())):
+        raise ValueError(f"expected a size such as 8388608, 8MiB or 2G, got {text!r}")
+    return int(float(found[1]) * _UNITS[(found[2] or "").lower()])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores by affinity and container quota."""
+"""What this process may use of the machine: cores by affinity and container quota, memory by the container's limit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+# cgroup 1 writes "no limit" as a number near 2^63.
+_NO_LIMIT = 2**60
 
 
 def available_cpus() -> int:
@@ -32,6 +36,32 @@ def _cgroup_quota() -> int | None:
         return _ceil_div(quota, int((_CGROUP_V1 / "cpu.cfs_period_us").read_text())) if quota > 0 else None
     except (OSError, ValueError, ZeroDivisionError):
         return None
+
+
+def memory_limit() -> int | None:
+    """Bytes that the container, or the systemd unit, lets its processes have; ``None`` without a limit.
+
+    The lowest limit from the process's own cgroup upwards holds (kernel docs, cgroup-v2 `memory.max`; in a container
+    the root of what is mounted is its own cgroup).
+    """
+    folders = [_CGROUP_ROOT]
+    try:
+        own = next(line for line in _OWN_CGROUP.read_text().splitlines() if line.startswith("0::"))
+        for part in own.removeprefix("0::").strip("/").split("/"):
+            folders.append(folders[-1] / part)
+    except (OSError, StopIteration):
+        pass
+    files = [folder / "memory.max" for folder in folders] + [_CGROUP_ROOT / "memory/memory.limit_in_bytes"]
+    limits = [limit for limit in map(_read_limit, files) if limit is not None]
+    return min(limits, default=None)
+
+
+def _read_limit(file: Path) -> int | None:
+    try:
+        limit = int(file.read_text())
+    except (OSError, ValueError):  # no such file, or the word "max"
+        return None
+    return limit if limit < _NO_LIMIT else None
 
 
 def _ceil_div(value: int, by: int) -> int:

@@ -1,11 +1,11 @@
 """The waiting texts of many callers, in the order in which it is fair and cheap to run them.
 
 Fair: start-time fair queueing (Goyal, Vin and Cheng 1996). A text's tag is the virtual time at which its
-caller's earlier texts would be done, so that one text of a new caller is not behind the thousand of another.
+caller's earlier turns would be done, so that one text of a new caller is not behind the thousand of another.
 Every request is a new caller, so virtual time also moves with the work that was due, as if those who wait, and
 one who may come, had had equal shares of it: else a stream of newcomers, all tagged "now", would keep
-everybody's second text waiting for ever. Cheap: the text whose turn it is takes along those whose length is
-nearest.
+everybody's second turn waiting for ever. A turn is about a batch, because to go text by text would make a caller of
+sixteen wait sixteen times. Cheap: the text whose turn it is takes along those whose length is nearest.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..engine import Rows
-from ..planning import fill_batch
+from ..planning import Fits, always_fits, fill_batch
 from ..tokens import Encoded
 from .call import Call
 
 Kind = tuple[str, ...]
+
+# Tokens that a caller may run before it is somebody else's turn.
+_TURN = 1024
 
 
 @dataclass(eq=False)
@@ -122,18 +125,19 @@ class FairQueue:
 
     def put(self, ticket: Ticket) -> None:
         """Queue the inputs of a ticket behind one another, beside those of the other callers."""
-        tag = self._now
+        ahead = 0
         for index, (encoded, weight) in enumerate(zip(ticket.inputs, ticket.weights, strict=True)):
             # Images and texts go through different graphs, and other outputs may be much larger to copy.
             kind = ("image" if encoded.image is not None else "text", *ticket.outputs)
+            tag = self._now + ahead // _TURN * _TURN
             item = Item(ticket, index, weight, kind, tag)
             self._lanes.setdefault(kind, _Lane()).add(item)
             heapq.heappush(self._turns, (tag, next(self._arrivals), item))
-            tag += weight
+            ahead += weight
         self.tokens += sum(ticket.weights)
         self._waiting[ticket] += len(ticket.inputs)
 
-    def pick(self, max_tokens: int, max_rows: int) -> list[Item]:
+    def pick(self, max_tokens: int, max_rows: int, fits: Fits = always_fits) -> list[Item]:
         """Take the next batch out: the input whose turn it is, and those that pad least beside it.
 
         Returns:
@@ -143,7 +147,8 @@ class FairQueue:
             _, _, first = heapq.heappop(self._turns)
             if first.waits:
                 lane = self._lanes[first.kind]
-                span = fill_batch(lane.weights, lane.find(first), max_tokens=max_tokens, max_rows=max_rows)
+                at = lane.find(first)
+                span = fill_batch(lane.weights, at, max_tokens=max_tokens, max_rows=max_rows, fits=fits)
                 batch = self._taken(first.kind, lane.take(*span))
                 self._now = max(self._now, first.tag)
                 due = sum(item.weight for item in batch if item.tag <= self._now)

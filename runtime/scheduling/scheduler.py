@@ -1,26 +1,27 @@
-"""The one thread that runs an engine for many callers: takes batches from the queue, hands rows back."""
+"""The threads that run an engine for many callers, one a stream: take batches from the queue, hand rows back."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol
 
 from ...poolers.errors import PoolExportError
 from ..engine import Engine, Rows, checked
 from ..errors import RuntimeFailure
 from ..tokens import Encoded
 from .call import Call, Overloaded, Stopping
+from .health import Health
 from .queue import FairQueue, Item, Ticket
 
 _log = logging.getLogger(__name__)
 
-# So many forward passes in a row have to fail, each with one request's texts, before the engine counts as broken.
-_BROKEN_AFTER = 3
+# Seconds without a text after which the memory of a long one is given back.
+_IDLE = 0.5
 # A guess of tokens a second, until the first batches tell.
 _FIRST_RATE = 2000.0
 _ENDED = "the thread that runs the model has ended by a fault of its own; restart the server and report its log"
@@ -51,11 +52,8 @@ class BatchReport:
     failed: bool = False
 
 
-class Observer(Protocol):
-    """Is told of every forward pass (metrics)."""
-
-    def __call__(self, report: BatchReport) -> object:
-        """Take note of it; runs in the scheduler's thread."""
+# Is told of every forward pass, in the scheduler's thread.
+Observer = Callable[[BatchReport], object]
 
 
 class Scheduler:
@@ -67,30 +65,34 @@ class Scheduler:
     """
 
     def __init__(self, engine: Engine, limits: QueueLimits | None = None, observer: Observer | None = None) -> None:
-        """Start the thread."""
+        """Start the threads."""
         self.engine = engine
         self.limits = limits or QueueLimits()
         self._observer: Observer = observer or (lambda report: None)
         self._queue = FairQueue()
         self._changed = threading.Condition()
         self._coming = 0
-        self._running: list[Item] = []
+        self._running: dict[int, list[Item]] = {}  # by thread
         self._stopping = False
         self._has_died = False
-        self._failures = 0
+        self._health = Health()
         self._rate = _FIRST_RATE
-        self._thread = threading.Thread(target=self._work, name="pool-export-scheduler", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"pool-export-scheduler-{number}", daemon=True)
+            for number in range(engine.streams)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs. It ends when the scheduler is closed, and by a fault of its own."""
-        return self._thread.is_alive() and not self._has_died
+        """Whether the threads run. They end when the scheduler is closed, and by a fault of its own."""
+        return not self._has_died and all(thread.is_alive() for thread in self._threads)
 
     @property
     def is_healthy(self) -> bool:
-        """Whether the thread lives and its last forward passes were not all failures."""
-        return self.is_alive and self._failures < _BROKEN_AFTER
+        """Whether the threads live and the last forward passes were not all failures."""
+        return self.is_alive and self._health.is_good
 
     @property
     def queued_tokens(self) -> int:
@@ -107,22 +109,24 @@ class Scheduler:
         """Say that so many callers more (or fewer) are tokenizing; a batch waits for them, briefly."""
         with self._changed:
             self._coming += count
-            self._changed.notify()
+            self._changed.notify_all()
 
     def retry_after(self) -> float:
         """Seconds in which half of what waits should be done, from the rate of the last batches; at least 1."""
-        return max(1.0, self._queue.tokens / 2 / self._rate)
+        return max(1.0, self._queue.tokens / 2 / (self._rate * self.engine.streams))
 
     def submit(self, inputs: Sequence[Encoded], outputs: Sequence[str], call: Call) -> Ticket:
         """Queue inputs.
 
         Raises:
+            InputError: a text that does not fit the memory limit.
             Overloaded: the queue is full.
             Stopping: the scheduler takes nothing new.
-            RuntimeFailure: its thread has ended.
+            RuntimeFailure: its threads have ended.
             DeadlineExceeded, Cancelled: the call is over already.
         """
         call.check()
+        self.engine.check_memory(inputs)
         ticket = Ticket(inputs, tuple(outputs), [self.engine.weight(item) for item in inputs], call)
         tokens = sum(ticket.weights)
         with self._changed:
@@ -138,7 +142,7 @@ class Scheduler:
                     self.retry_after(),
                 )
             self._queue.put(ticket)
-            self._changed.notify()
+            self._changed.notify_all()
         call.prompt_tokens += tokens
         call.rows += len(inputs)
         call.truncated += sum(item.truncated for item in inputs)
@@ -161,26 +165,29 @@ class Scheduler:
             ticket.call.on_over(None)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Take nothing new, run what waits, and end the thread.
+        """Take nothing new, run what waits, and end the threads.
 
         Args:
             timeout: seconds to wait for that; what waits after it is ended with ``Stopping``.
 
         Returns:
-            Whether the thread has ended.
+            Whether they have ended.
         """
         with self._changed:
             self._stopping = True
-            self._changed.notify()
-        self._thread.join(timeout)
+            self._changed.notify_all()
+        until = None if timeout is None else monotonic() + timeout
+        for thread in self._threads:
+            thread.join(None if until is None else max(0.0, until - monotonic()))
         self._abandon(Stopping("the server stopped before this request was answered; send it again"))
-        return not self.is_alive
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _abandon(self, why: PoolExportError) -> None:
         """End everything that has no answer yet."""
         with self._changed:
             left, self._queue = self._queue.tickets(), FairQueue()
-        for ticket in (*left, *(item.ticket for item in self._running)):
+            left += [item.ticket for batch in self._running.values() for item in batch]
+        for ticket in left:
             ticket.fail(why)
 
     def _give_up(self, ticket: Ticket, why: PoolExportError) -> None:
@@ -188,14 +195,17 @@ class Scheduler:
             self._queue.drop(ticket)
         ticket.fail(why)
 
-    # ------------------------------------------------------------------------------- in the thread
+    # ------------------------------------------------------------------------------- in the threads
 
     def _work(self) -> None:
+        me = threading.get_ident()
         try:
-            while batch := self._next():
-                self._running = batch
-                self._run(batch)
-                self._running = []
+            while (batch := self._next(me)) is not None:
+                if batch:
+                    self._run(batch)
+                else:
+                    with suppress(RuntimeFailure):  # the next batch will say so to somebody who asked
+                        self.engine.give_back()
         except BaseException:
             # A fault of the scheduler's own: nobody may wait for an answer that cannot come (`/health` tells).
             with self._changed:
@@ -203,12 +213,15 @@ class Scheduler:
             self._abandon(RuntimeFailure(_ENDED))
             raise
 
-    def _next(self) -> list[Item]:
-        """Wait for a batch; empty when the scheduler was closed and nothing waits."""
+    def _next(self, me: int) -> list[Item] | None:
+        """Wait for a batch: ``None`` when closed and nothing waits, empty when a long text left its memory behind."""
         budget, rows = self.engine.max_tokens, self.engine.config.max_batch_size
         with self._changed:
+            self._running[me] = []
             while True:
-                self._changed.wait_for(lambda: len(self._queue) or self._stopping)
+                patience = _IDLE if self.engine.holds_memory else None
+                if not self._changed.wait_for(lambda: len(self._queue) or self._stopping, patience):
+                    return []
                 until = monotonic() + self.limits.window
                 self._changed.wait_for(
                     lambda: self._coming <= 0 or self._queue.tokens >= budget or self._stopping,
@@ -217,10 +230,11 @@ class Scheduler:
                 for ticket in self._queue.tickets():
                     if ticket.call.remaining() == 0:
                         ticket.call.expire()  # drops it and wakes its thread, by way of `_give_up`
-                if batch := self._queue.pick(budget, rows):
+                if batch := self._queue.pick(budget, rows, self.engine.fits):
+                    self._running[me] = batch
                     return batch
                 if self._stopping:
-                    return []
+                    return None
 
     def _run(self, batch: list[Item]) -> None:
         """Run a batch; where it fails, every ticket alone, so that one cannot fail another."""
@@ -229,7 +243,7 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001  (whatever it was, the thread lives on and the callers hear of it)
             tickets = list(dict.fromkeys(item.ticket for item in batch))
             if len(tickets) == 1:
-                self._failures += 1
+                self._health.count(is_good=False)
                 self._fail(tickets[0], error)
                 return
             for ticket in tickets:
@@ -267,7 +281,7 @@ class Scheduler:
                 good.append((item, checked(row)))
             except RuntimeFailure as error:
                 bad.append((item, error))
-        self._failures = 0 if good else self._failures + 1  # before anybody is answered, who may ask for it
+        self._health.count(is_good=bool(good))  # before anybody is answered, who may ask for it
         for item, row in good:
             if item.ticket.put(item.index, row):
                 item.ticket.complete()

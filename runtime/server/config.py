@@ -7,24 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..options import option
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?)?B?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+from ..options import option, parse_size
 
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-def parse_size(text: str) -> int:
-    """Read a number of bytes: ``8388608``, ``8MiB``, ``2G``.
-
-    Raises:
-        ValueError: anything else.
-    """
-    if not (found := _SIZE.fullmatch(text.strip())):
-        raise ValueError(f"expected a size such as 8388608, 8MiB or 2G, got {text!r}")
-    return int(float(found[1]) * _UNITS[(found[2] or "").lower()])
 
 
 def parse_switch(text: str) -> bool:
@@ -59,6 +45,9 @@ class ServerConfig:
         500_000, parse=int, metavar="N", help="Tokens that wait for a forward pass; a request above it is answered 429."
     )
     max_inputs: int = option(2048, parse=int, metavar="N", help="Texts, pairs or images in one request; more is 422.")
+    max_text: int = option(
+        500_000, parse=int, metavar="N", help="Characters of one text, before it is tokenized; more is answered 400."
+    )
     max_body: int = option(8 * 2**20, parse=parse_size, metavar="SIZE", help="Bytes of one request body; more is 413.")
     max_bodies: int = option(
         128 * 2**20, parse=parse_size, metavar="SIZE", help="Bytes of all request bodies at once; beyond it is 429."
@@ -108,7 +97,14 @@ class ServerConfig:
         """
         if not 0 <= self.listen_port <= 65535:
             raise InputError(f"port must be in [0, 65535], got {self.listen_port}")
-        for name in ("max_concurrent_requests", "max_queued_tokens", "max_inputs", "max_body", "max_bodies"):
+        for name in (
+            "max_concurrent_requests",
+            "max_queued_tokens",
+            "max_inputs",
+            "max_text",
+            "max_body",
+            "max_bodies",
+        ):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("request_timeout", "read_timeout", "drain_timeout"):

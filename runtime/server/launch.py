@@ -20,6 +20,7 @@ from ..chat_template import ChatTemplate, compile_chat_template, read_chat_templ
 from ..config import RuntimeConfig
 from ..engine import Engine
 from ..errors import InputError
+from ..memory import MemoryBudget
 from ..options import from_env
 from ..scheduling.scheduler import QueueLimits, Scheduler
 from .announce import announce
@@ -86,8 +87,8 @@ def _serve(
         config.keys()
         check_certificate(config)
         listener = closing.enter_context(bind(config.host, config.listen_port))
-        metrics = Metrics()
-        registry = Registry([_load(text, config, runtime, metrics, reporter) for text in models])
+        metrics, memory = Metrics(), MemoryBudget.of(runtime.memory_limit)
+        registry = Registry([_load(text, config, runtime, memory, metrics, reporter) for text in models])
         host, port = listener.getsockname()[:2]
         state = make_state(registry, config, observers, metrics)
         scheme = "http" if config.ssl_certfile is None else "https"
@@ -95,16 +96,21 @@ def _serve(
         serve(state, listener, lambda: announce(registry.models, config, url, show))
 
 
-def _load(text: str, config: ServerConfig, runtime: RuntimeConfig, metrics: Metrics, reporter: Any) -> Served:
+def _load(
+    text: str, config: ServerConfig, runtime: RuntimeConfig, memory: MemoryBudget, metrics: Metrics, reporter: Any
+) -> Served:
     name, model = _split(text)
     with reporter.step(f"loading {model}"):
         bundle = open_bundle(bundle_for(model, reporter=reporter))
         named = replace(bundle, alias=name or display_name(bundle))
-        return _interruptible(lambda: _served(named, config, runtime, metrics))
+        return _interruptible(lambda: _served(named, config, runtime, memory, metrics))
 
 
-def _served(bundle: Bundle, config: ServerConfig, runtime: RuntimeConfig, metrics: Metrics) -> Served:
-    engine = Engine(bundle, runtime)
+def _served(
+    bundle: Bundle, config: ServerConfig, runtime: RuntimeConfig, memory: MemoryBudget, metrics: Metrics
+) -> Served:
+    engine = Engine(bundle, runtime, memory=memory)
+    engine.tokenizer.max_characters = config.max_text
     limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
     scheduler = Scheduler(engine, limits, metrics.batches(bundle.name))
     served = Served(bundle.name, engine, scheduler, chat=_chat_template(bundle, config))

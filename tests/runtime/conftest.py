@@ -93,12 +93,13 @@ class FakeSession:
     def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
         self.spec = bundle.manifest.pooling
         self.precision, info = bundle.graph(config.precision)
-        self.device, self.threads = "cpu", 1
+        self.device, self.threads, self.streams = "cpu", 1, 1
+        self.batch_tokens = 8192
         self.input_names = tuple(item.name for item in info.inputs)
         self.output_names = tuple(item.name for item in info.outputs)
         self.calls: list[tuple[tuple[int, ...], tuple[str, ...]]] = []
 
-    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool = True) -> dict[str, Array]:
         ids, mask = feeds["input_ids"], feeds["attention_mask"]
         self.calls.append((ids.shape, tuple(outputs)))
         # 99 in the padding: whoever reads it is found out.

@@ -33,6 +33,7 @@ def test_defaults_leave_the_choice_to_the_machine():
         ("device", "cpu", "cpu"),
         ("precision", "fp16", "fp16"),
         ("threads", "3", 3),
+        ("streams", "2", 2),
         ("max_batch_tokens", "99", 99),
         ("max_batch_size", "2", 2),
     ],
@@ -48,7 +49,8 @@ def test_every_field_reads_its_variable(monkeypatch: pytest.MonkeyPatch, field: 
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda, got 'tpu'"),
         ({"precision": "fp8"}, "precision must be one of auto, fp32, fp16, bf16, int8, got 'fp8'"),
         ({"threads": -1}, "threads must be 0 .automatic. or more, got -1"),
-        ({"max_batch_tokens": 0}, "max_batch_tokens must be at least 1, got 0"),
+        ({"streams": -1}, "streams must be 0 .automatic. or more, got -1"),
+        ({"max_batch_tokens": -1}, "max_batch_tokens must be 0 .automatic. or more, got -1"),
         ({"max_batch_size": -3}, "max_batch_size must be at least 1, got -3"),
     ],
 )

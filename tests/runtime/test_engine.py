@@ -52,7 +52,9 @@ def test_padding_is_the_policys_token_and_masked(engine, monkeypatch):
     padded = engine(policy={"pad_token_id": 4})
     seen = {}
     original = padded.session.run
-    monkeypatch.setattr(padded.session, "run", lambda feeds, outputs: seen.update(feeds) or original(feeds, outputs))
+    monkeypatch.setattr(
+        padded.session, "run", lambda feeds, outputs, **how: seen.update(feeds) or original(feeds, outputs)
+    )
     padded.run([Encoded([5, 6], [0, 1]), Encoded([7, 8, 9], [0, 0, 1])], ["sentence_embedding"])
     assert seen["input_ids"].tolist() == [[7, 8, 9], [5, 6, 4]]
     assert seen["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
@@ -82,7 +84,7 @@ def test_no_texts_run_nothing(engine):
 def test_a_number_that_is_none_names_the_output(engine, monkeypatch, bad: float):
     broken = engine("classify")
     answers = {"probs": np.array([[0.5, 0.5], [bad, 0.5]], np.float32)}
-    monkeypatch.setattr(broken.session, "run", lambda feeds, outputs: answers)
+    monkeypatch.setattr(broken.session, "run", lambda feeds, outputs, **how: answers)
     with pytest.raises(RuntimeFailure, match="probs is not finite"):
         broken.run(inputs_of((2, 2)), ["probs"])
 
@@ -91,13 +93,15 @@ def test_a_bad_number_in_the_padding_is_nobodys(engine, monkeypatch):
     padded = engine("reward")
     rewards = np.zeros((2, 3, 2), np.float32)
     rewards[1, 2] = np.nan
-    monkeypatch.setattr(padded.session, "run", lambda feeds, outputs: {"rewards": rewards})
+    monkeypatch.setattr(padded.session, "run", lambda feeds, outputs, **how: {"rewards": rewards})
     assert [row["rewards"].shape for row in padded.run(inputs_of((3, 2)), ["rewards"])] == [(3, 2), (2, 2)]
 
 
 def test_half_precision_answers_become_float32(engine, monkeypatch):
     half = engine()
-    monkeypatch.setattr(half.session, "run", lambda feeds, outputs: {"sentence_embedding": np.ones((1, 6), np.float16)})
+    monkeypatch.setattr(
+        half.session, "run", lambda feeds, outputs, **how: {"sentence_embedding": np.ones((1, 6), np.float16)}
+    )
     assert half.run(inputs_of((2,)), ["sentence_embedding"])[0]["sentence_embedding"].dtype == np.float32
 
 
@@ -105,3 +109,46 @@ def test_a_longer_limit_than_the_bundles_is_refused(fake_llm):
     with pytest.raises(InputError, match=r"max_model_len must be in \[1, 10\]"):
         fake_llm(options={"max_model_len": 11})
     assert fake_llm(options={"max_model_len": 3}).engine.tokenizer.max_length == 3
+
+
+def test_batches_run_in_several_streams_and_come_back_in_order(engine, states):
+    inputs, steps = inputs_of(LENGTHS), []
+    parallel = engine(options={"max_batch_size": 1})
+    parallel.session.streams = 3
+    rows = parallel.run(inputs, ["unnormalized_embedding"], steps.append)
+    for item, row in zip(inputs, rows, strict=True):
+        np.testing.assert_allclose(row["unnormalized_embedding"], states(item.ids).mean(axis=0), rtol=1e-5)
+    assert steps == [1] * len(LENGTHS)
+
+
+def test_a_failing_batch_stops_the_others(engine, monkeypatch):
+    parallel = engine(options={"max_batch_size": 1})
+    parallel.session.streams = 2
+    calls = []
+
+    def fail(feeds: Any, outputs: Any, gives_back: bool) -> Any:
+        calls.append(feeds)
+        raise RuntimeFailure("the graph failed")
+
+    monkeypatch.setattr(parallel.session, "run", fail)
+    with pytest.raises(RuntimeFailure, match="the graph failed"):
+        parallel.run(inputs_of((3,) * 50), ["sentence_embedding"])
+    assert len(calls) < 50
+
+
+def test_the_memory_of_a_long_text_is_given_back_once_afterwards(engine):
+    """Long is longer than a batch: returning that much after each of many would cost a sixth of the time."""
+    small = engine(options={"max_batch_tokens": 5})
+    asked: list[tuple[int, bool]] = []
+    run = small.session.run
+
+    def noted(feeds: Any, outputs: Any, *, gives_back: bool = True) -> Any:
+        asked.append((feeds["input_ids"].shape[1], gives_back))
+        return run(feeds, outputs)
+
+    small.session.run = noted
+    small.run(inputs_of((9, 8)), ["sentence_embedding"])
+    assert asked == [(9, False), (8, False), (1, True)]
+    asked.clear()
+    small.run(inputs_of((9, 3)), ["sentence_embedding"])
+    assert asked == [(9, False), (3, True)]

@@ -39,6 +39,8 @@ class FakeImageSession:
     batches: ClassVar[list[int]] = []
     broken = False
 
+    batch_tokens = 8192
+
     def __init__(self, bundle: Any, config: Any, graph: Any) -> None:
         self.precision, _ = graph
         self.output_names = self.names

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool_export.runtime.planning import Batch, fill_batch, plan_batches
+from pool_export.runtime.planning import Batch, default_tokens, fill_batch, plan_batches
 
 lengths_of_texts = st.lists(st.integers(1, 600), max_size=80)
 budgets = st.integers(1, 4096)
@@ -59,20 +59,38 @@ def test_a_hand_sized_plan():
     assert [batch.tokens for batch in plan] == [9, 8, 3]
 
 
-waiting_texts = st.lists(st.integers(1, 600), min_size=1, max_size=60).map(sorted)
+@given(lengths_of_texts, budgets, st.integers(1, 5000))
+def test_no_batch_is_larger_than_what_fits(lengths: list[int], max_tokens: int, bound: int):
+    def fits(rows: int, length: int) -> bool:
+        return rows * length * length <= bound
+
+    plan = plan_batches(lengths, max_tokens=max_tokens, max_rows=64, fits=fits)
+    assert sorted(row for batch in plan for row in batch.rows) == list(range(len(lengths)))
+    assert all(fits(len(batch.rows), batch.length) or len(batch.rows) == 1 for batch in plan)
 
 
-@given(waiting_texts, st.integers(0, 59), budgets, row_limits)
-def test_a_filled_batch_holds_the_first_and_keeps_the_limits(
-    lengths: list[int], turn: int, max_tokens: int, max_rows: int
-):
-    first = turn % len(lengths)
-    start, stop = fill_batch(lengths, first, max_tokens=max_tokens, max_rows=max_rows)
-    assert 0 <= start <= first < stop <= len(lengths)
-    padded, real = lengths[stop - 1] * (stop - start), sum(lengths[start:stop])
-    assert stop - start <= max_rows
-    assert stop - start == 1 or padded <= max_tokens
-    assert padded <= 256 or padded - real <= 0.2 * padded
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=80), st.data())
+def test_waiting_texts_join_within_every_limit(lengths: list[int], data: st.DataObject):
+    lengths = sorted(lengths)
+    first = data.draw(st.integers(0, len(lengths) - 1))
+    max_tokens, max_rows, bound = data.draw(budgets), data.draw(row_limits), data.draw(st.integers(1, 10**6))
+    start, stop = fill_batch(
+        lengths, first, max_tokens=max_tokens, max_rows=max_rows, fits=lambda rows, length: rows * length**2 <= bound
+    )
+    rows, padded = stop - start, (stop - start) * lengths[stop - 1]
+    assert start <= first < stop
+    assert rows == 1 or (rows <= max_rows and padded <= max_tokens and padded * lengths[stop - 1] <= bound)
+    assert rows == 1 or padded <= max_tokens / 16 or sum(lengths[start:stop]) >= 0.9 * padded
+
+
+def test_a_waiting_text_takes_its_equals_along_and_leaves_the_others():
+    assert fill_batch([10, 40, 40, 40, 200], 2, max_tokens=512, max_rows=64) == (1, 4)
+    assert fill_batch([3, 5, 6, 200], 0, max_tokens=512, max_rows=64) == (0, 3)  # padding of a few tokens is free
+
+
+def test_a_cpu_batch_grows_with_its_threads():
+    assert [default_tokens("cpu", threads) for threads in (1, 4)] == [512, 2048]
+    assert default_tokens("cuda", 1) == default_tokens("cuda", 8) == 8192
 
 
 @pytest.mark.parametrize(
@@ -84,8 +102,8 @@ def test_a_filled_batch_holds_the_first_and_keeps_the_limits(
         ([5, 5, 5, 5], 1, 10, 8, (0, 2)),
         ([900], 0, 100, 8, (0, 1)),  # longer than a batch: alone
         ([1, 1, 900, 900], 2, 10_000, 8, (2, 4)),  # a short text beside long ones is mostly padding
-        ([1, 2, 60, 64], 0, 10_000, 8, (0, 4)),  # up to 256 padded tokens, padding is free
-        ([380, 390, 400, 500], 1, 10_000, 8, (0, 4)),
+        ([1, 2, 60, 64], 0, 10_000, 8, (0, 4)),  # padding of a few tokens is free
+        ([380, 390, 400, 600], 1, 10_000, 8, (0, 3)),
     ],
 )
 def test_hand_sized_batches(lengths: list[int], first: int, max_tokens: int, max_rows: int, expected: tuple[int, int]):

@@ -85,3 +85,13 @@ def test_without_onnxruntime_the_extra_is_named(tiny_bundle, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'pool-export\[cpu\]'"):
         Session(open_bundle(tiny_bundle("bert")), RuntimeConfig(device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("threads", "streams", "expected", "tokens"), [(1, 0, 1, 512), (3, 0, 3, 512), (9, 0, 4, 1536), (4, 1, 1, 2048)]
+)
+def test_streams_share_the_threads(session, threads: int, streams: int, expected: int, tokens: int):
+    opened = session(threads=threads, streams=streams)
+    assert (opened.streams, opened.batch_tokens) == (expected, tokens)
+    # Every stream is a thread of its caller's; the pool has the others, and onnxruntime counts one caller with it.
+    assert opened._session.get_session_options().intra_op_num_threads == threads - expected + 1

@@ -13,6 +13,8 @@ def _eight_cores_and_no_cgroup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     monkeypatch.setattr(system, "_CGROUP_V2", tmp_path / "cpu.max")
     monkeypatch.setattr(system, "_CGROUP_V1", tmp_path / "cpu")
+    monkeypatch.setattr(system, "_CGROUP_ROOT", tmp_path)
+    monkeypatch.setattr(system, "_OWN_CGROUP", tmp_path / "own")
 
 
 def write_v1(folder: Path, quota: str, period: str) -> None:
@@ -64,3 +66,32 @@ def test_cgroup_2_comes_before_cgroup_1(tmp_path: Path):
 def test_an_unreadable_quota_is_no_quota(tmp_path: Path, content: str):
     (tmp_path / "cpu.max").write_text(content)
     assert system.available_cpus() == 8
+
+
+def test_without_a_memory_limit_there_is_none(tmp_path: Path):
+    assert system.memory_limit() is None
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "own").write_text("0::/\n")
+    assert system.memory_limit() is None
+
+
+def test_the_containers_memory_limit_is_found(tmp_path: Path):
+    (tmp_path / "memory.max").write_text("2147483648\n")
+    assert system.memory_limit() == 2**31
+
+
+def test_the_lowest_limit_on_the_way_to_the_process_holds(tmp_path: Path):
+    (tmp_path / "own").write_text("1:name=x:/other\n0::/system.slice/unit.service\n")
+    (tmp_path / "system.slice/unit.service").mkdir(parents=True)
+    (tmp_path / "system.slice/memory.max").write_text("4000\n")
+    (tmp_path / "system.slice/unit.service/memory.max").write_text("3000\n")
+    assert system.memory_limit() == 3000
+    (tmp_path / "system.slice/memory.max").write_text("2000\n")
+    assert system.memory_limit() == 2000
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1073741824", 2**30), ("9223372036854771712", None)])
+def test_cgroup_1_has_a_memory_limit_too(tmp_path: Path, text: str, expected: int | None):
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory/memory.limit_in_bytes").write_text(text)
+    assert system.memory_limit() == expected

@@ -50,6 +50,17 @@ def test_a_text_gets_its_markers(tokenizer):
     assert len(encoded) == 4
 
 
+def test_more_characters_than_may_be_are_refused_before_any_work(tokenizer, monkeypatch):
+    limited = tokenizer()
+    limited.max_characters = 8
+    assert encode(limited, "zero one").ids == [CLS, ZERO, ONE, SEP]
+    assert encode(limited, [CLS] * 9).ids == [CLS] * 9
+    monkeypatch.setattr(limited, "_encode_texts", None)
+    for text in ("zero  one", ("zero", " one ")):
+        with pytest.raises(InputError, match=r"a text has 9 characters, the limit is 8 \(max_text\)"):
+            encode(limited, text, limit=3)
+
+
 def test_a_pair_gets_segments(tokenizer):
     encoded = encode(tokenizer(), ("zero one", "two"))
     assert encoded.ids == [CLS, ZERO, ONE, SEP, TWO, SEP]

@@ -27,15 +27,27 @@ class FakeEngine:
 
     def __init__(self, max_tokens: int = 64, max_rows: int = 8) -> None:
         self.max_tokens = max_tokens
+        self.streams = 1
+        self.holds_memory = False
         self.config = RuntimeConfig(max_batch_size=max_rows)
         self.batches: list[list[int]] = []
         self.is_broken = False
         self.open = threading.Event()
         self.open.set()
-        self.entered = threading.Event()
+        self.entered, self.gave_back = threading.Event(), threading.Event()
 
     def weight(self, item: Encoded) -> int:
         return len(item)
+
+    def fits(self, rows: int, length: int) -> bool:
+        return True
+
+    def check_memory(self, inputs: Sequence[Encoded]) -> None:
+        pass
+
+    def give_back(self) -> None:
+        self.holds_memory = False
+        self.gave_back.set()
 
     def forward(self, batch: Sequence[Encoded], outputs: Sequence[str]) -> list[dict[str, np.ndarray]]:
         self.batches.append([item.ids[0] for item in batch])
@@ -47,6 +59,12 @@ class FakeEngine:
 
     def _answer(self, item: Encoded) -> np.ndarray:
         return np.array([np.nan if item.ids[0] == NOT_A_NUMBER else item.ids[0]], np.float32)
+
+
+@pytest.fixture(scope="session")
+def fake() -> type[FakeEngine]:
+    """Return the engine's class."""
+    return FakeEngine
 
 
 @pytest.fixture

@@ -17,6 +17,12 @@ Make = Callable[..., Ticket]
 ROOM = 10**9
 
 
+@pytest.fixture(autouse=True)
+def _text_by_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take turns of one text, so that small cases show the order."""
+    monkeypatch.setattr("pool_export.runtime.scheduling.queue._TURN", 1)
+
+
 def firsts(batch: list[Item]) -> list[int]:
     return [item.encoded.ids[0] for item in batch]
 
@@ -43,6 +49,14 @@ def test_two_callers_share_by_tokens_not_by_texts(ticket: Make) -> None:
     order = drained(queue)
     # After 90 tokens of each, both are done; on the way, neither is ever 30 tokens behind.
     assert order == [100, 200, 201, 202, 101, 203, 204, 205, 102, 206, 207, 208]
+
+
+def test_a_turn_is_about_a_batch(ticket: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pool_export.runtime.scheduling.queue._TURN", 30)
+    queue = FairQueue()
+    queue.put(ticket([10] * 6, first=100))
+    queue.put(ticket([10] * 6, first=200))
+    assert drained(queue) == [100, 101, 102, 200, 201, 202, 103, 104, 105, 203, 204, 205]
 
 
 def test_a_stream_of_newcomers_does_not_starve_an_older_caller(ticket: Make) -> None:

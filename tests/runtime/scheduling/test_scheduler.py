@@ -225,6 +225,17 @@ def test_a_caller_that_fails_before_it_submits_is_not_expected_for_ever(engine: 
     assert scheduler._coming == 0
 
 
+def test_the_memory_of_a_long_text_is_given_back_when_nothing_comes(
+    engine: Any, make_scheduler: Make, inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pool_export.runtime.scheduling.scheduler._IDLE", 0.01)
+    scheduler = make_scheduler(engine)
+    engine.holds_memory = True
+    assert answers(scheduler, scheduler.submit(inputs(1), ("out",), Call())) == [1]
+    assert engine.gave_back.wait(20)
+    assert scheduler.is_alive
+
+
 Requests = st.lists(
     st.tuples(st.lists(st.integers(1, 60), min_size=1, max_size=7), st.sampled_from(["wait", "cancel", "late"])),
     min_size=1,
@@ -233,21 +244,19 @@ Requests = st.lists(
 
 
 @settings(max_examples=40, deadline=None)
-@given(requests=Requests, max_rows=st.integers(1, 4), window=st.sampled_from([0.0, 0.001]))
-def test_every_request_is_answered_once_in_order_or_ended(requests: Any, max_rows: int, window: float) -> None:
-    class Engine:
-        max_tokens = 64
-        config = type("Config", (), {"max_batch_size": max_rows})()
-
-        def weight(self, item: Encoded) -> int:
-            return len(item)
-
+@given(requests=Requests, max_rows=st.integers(1, 4), window=st.sampled_from([0.0, 0.001]), streams=st.integers(1, 3))
+def test_every_request_is_answered_once_in_order_or_ended(
+    fake: Any, requests: Any, max_rows: int, window: float, streams: int
+) -> None:
+    class Engine(fake):  # type: ignore[misc,valid-type]
         def forward(self, batch: list[Encoded], outputs: Any) -> list[dict[str, Any]]:
             ran.extend(item.ids[0] for item in batch)
             return [{"out": np.array([item.ids[0]], np.float32)} for item in batch]
 
     ran: list[int] = []
-    scheduler = Scheduler(Engine(), QueueLimits(window=window))  # type: ignore[arg-type]
+    engine = Engine(max_rows=max_rows)
+    engine.streams = streams
+    scheduler = Scheduler(engine, QueueLimits(window=window))
 
     def ask(number: int, lengths: list[int], how: str) -> str:
         call = Call(1e-4 if how == "late" else 20)

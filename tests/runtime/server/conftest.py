@@ -39,13 +39,13 @@ class Graph:
         self.open, self.entered = threading.Event(), threading.Event()
         self.open.set()
 
-    def run(self, feeds: Any, outputs: Any) -> Any:
+    def run(self, feeds: Any, outputs: Any, **how: Any) -> Any:
         self.calls += 1
         self.entered.set()
         assert self.open.wait(20)
         if self.error is not None:
             raise self.error
-        found = self._run(feeds, outputs)
+        found = self._run(feeds, outputs, **how)
         return found if self.is_finite else {name: np.full_like(value, np.nan) for name, value in found.items()}
 
 

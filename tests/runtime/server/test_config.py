@@ -40,6 +40,7 @@ def test_what_is_no_size(text: str) -> None:
         ("max_concurrent_requests", 0, "max_concurrent_requests must be at least 1, got 0"),
         ("max_queued_tokens", 0, "max_queued_tokens must be at least 1, got 0"),
         ("max_inputs", -1, "max_inputs must be at least 1, got -1"),
+        ("max_text", 0, "max_text must be at least 1, got 0"),
         ("max_body", 0, "max_body must be at least 1, got 0"),
         ("max_bodies", 0, "max_bodies must be at least 1, got 0"),
         ("request_timeout", 0, "request_timeout must be above 0 seconds, got 0"),

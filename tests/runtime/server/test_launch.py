@@ -64,6 +64,7 @@ def test_names_sources_and_paths_with_an_equals_sign(
     assert [line.split()[0] for line in launched.said[1:4]] == ["mine", "acme/fake", "third"]
     assert launched.said[5].startswith("serving on http://127.0.0.1:")
     assert len(launched.said) == 6
+    assert all(model.engine.tokenizer.max_characters == 500_000 for model in launched.states[0].models.models)
     # Every one had a real forward pass before the server listens.
     assert all(model.engine.session.calls for model in launched.states[0].models.models)
 
