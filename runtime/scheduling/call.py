@@ -99,7 +99,11 @@ class Call:
 
     def note_answered(self) -> None:
         """Note that the wait for batches is over, however it ended."""
-        self.timings.queue += max(0.0, self._lap() - (self.timings.forward - self._forward_before))
+        waited = self._lap()
+        # Texts of one call may be in two batches at once; seconds are counted once.
+        spent = min(waited, self.timings.forward - self._forward_before)
+        self.timings.forward = self._forward_before + spent
+        self.timings.queue += waited - spent
 
     def note_encoded(self) -> None:
         """Note that the answer is bytes."""

@@ -48,7 +48,7 @@ def test_ranks_are_those_of_the_offline_scores(live: Any, name: str, want: list[
         ("/score", {"model": "classifier", "text_1": "a", "text_2": "b"}, "num_labels == 1"),
         ("/score", {"model": "reward", "text_1": "a", "text_2": "b"}, "does not support the Scoring API"),
         ("/score", {"text_1": ["a", "b"], "text_2": ["c"]}, "got 2 queries and 1 documents"),
-        ("/rerank", {"query": "a", "documents": []}, "At least one text_pair element must be given"),
+        ("/rerank", {"query": "a", "documents": []}, "at least one prompt, got documents=[]"),
         ("/v2/rerank", {"query": "a", "documents": ["b"], "top_n": "many"}, "top_n"),
         ("/v1/rerank", {"documents": ["b"]}, "query"),
     ],

@@ -33,7 +33,14 @@ def shared(clock: Clock, call: Call, forward: Callable[[Any], Any]) -> tuple[Sch
     """Return an engine whose forward pass is `forward`; every text is one token."""
     config = SimpleNamespace(max_batch_size=1)
     engine: Any = SimpleNamespace(
-        max_tokens=1, config=config, weight=lambda item: 1, forward=lambda batch, outputs: forward(batch)
+        streams=1,
+        holds_memory=False,
+        fits=lambda rows, length: True,
+        check_memory=lambda inputs: None,
+        max_tokens=1,
+        config=config,
+        weight=lambda item: 1,
+        forward=lambda batch, outputs: forward(batch),
     )
     scheduler = Scheduler(engine, QueueLimits(window=0))
     return scheduler, SharedEngine(scheduler, call)
