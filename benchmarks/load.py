@@ -234,13 +234,16 @@ def measure(
     host = urlsplit(url).netloc
     asks = make_asks(pool, rng, host, *uvloop.run(model_and_routes(address, host, model)))
     order = iter(lambda: rng.choice(asks), None)
-    log, engine, served, turn = Log(), [], [], seconds / rounds
+    log, engine, served, requests, turn = Log(), [], [], [], seconds / rounds
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("offline, server, …", total=2 * rounds + 1)
-        for _ in range(rounds):
+        for number in range(rounds):
             engine.append(offline(llm, pool, turn / 2))
             progress.advance(task)
+            known = len(log.latencies)
             served.append(uvloop.run(drive(address, order, clients, turn, log, truth, pid)))
+            new = zip(log.kinds[known:], log.latencies[known:], strict=True)
+            requests += [(number, kind, 1000 * wall) for kind, wall in new]
             progress.advance(task)
         engine.append(offline(llm, pool, turn / 2))
         progress.advance(task)
@@ -250,7 +253,7 @@ def measure(
         "tokens": {"mean": sum(lengths) / len(lengths), "max": max(lengths)},
         "offline": engine,
         "served": served,
-        "requests": [(kind, 1000 * wall) for kind, wall in zip(log.kinds, log.latencies, strict=True)],
+        "requests": requests,
         "statuses": {str(status): count for status, count in log.statuses.items()},
         "compared": {"answers": log.checked, "largest_error": log.worst},
         "faults": log.faults,
