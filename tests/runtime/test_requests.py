@@ -214,7 +214,7 @@ def test_a_bar_of_the_callers_making_is_shown_for_one_text(fake_llm, bars, make_
 def test_a_bar_is_closed_when_the_graph_fails(fake_llm, bars, make_bar, monkeypatch):
     llm = fake_llm()
 
-    def fail(feeds: object, outputs: object) -> None:
+    def fail(feeds: object, outputs: object, **how: object) -> None:
         raise KeyError("boom")
 
     monkeypatch.setattr(llm.engine.session, "run", fail)
