@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -11,6 +12,10 @@ _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 # cgroup 1 writes "no limit" as a number near 2^63.
 _NO_LIMIT = 2**60
+
+# mallopt(3); bytes from which a block is mapped by itself, so that freeing it gives it back at once.
+_M_MMAP_THRESHOLD = -3
+_LARGE_BLOCK = 2**20
 
 
 def available_cpus() -> int:
@@ -66,3 +71,17 @@ def _read_limit(file: Path) -> int | None:
 
 def _ceil_div(value: int, by: int) -> int:
     return max(1, -(-value // by))
+
+
+def return_large_blocks() -> bool:
+    """Make the C library give large freed blocks back to the system, for the whole process.
+
+    glibc raises its threshold for mapped blocks to the largest one freed so far (mallopt(3), "dynamic mmap threshold"),
+    so after the first batches every tensor comes from heaps that fragment and never shrink: the memory of a loaded
+    server crept up for as long as it was watched. A threshold that is set stays.
+
+    Returns:
+        Whether it was set; false where the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK) == 1

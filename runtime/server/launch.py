@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..memory import MemoryBudget
 from ..options import from_env
 from ..scheduling.scheduler import QueueLimits, Scheduler
+from ..system import return_large_blocks
 from .announce import announce
 from .app import make_state
 from .config import ServerConfig
@@ -56,6 +57,7 @@ def launch(
         SystemExit: what went wrong is a line of JSON already, where JSON is asked for.
     """
     config = from_env(ServerConfig, **server_options)
+    return_large_blocks()
     disable_created_metrics()  # a time beside every counter, which nobody asks for
     # A terminal gets a table and a moving bar; a file gets lines of the log.
     is_watched = config.log_format == "text" and sys.stderr.isatty()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,35 @@ def test_cgroup_1_has_a_memory_limit_too(tmp_path: Path, text: str, expected: in
     (tmp_path / "memory").mkdir()
     (tmp_path / "memory/memory.limit_in_bytes").write_text(text)
     assert system.memory_limit() == expected
+
+
+def test_large_blocks_go_back_however_large_the_ones_before_were():
+    script = """
+import ctypes, re
+from pathlib import Path
+from pool_export.runtime.system import return_large_blocks
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+
+def mapped():  # bytes in blocks that are mapped by themselves
+    class Info(ctypes.Structure):
+        _fields_ = [(n, ctypes.c_size_t) for n in "arena ordblks smblks hblks hblkhd a b c d e".split()]
+    libc.mallinfo2.restype = Info
+    return libc.mallinfo2().hblkhd
+
+def is_mapped(size):
+    before = mapped(); block = libc.malloc(size); after = mapped(); libc.free(block)
+    return after > before
+
+if SET:
+    assert return_large_blocks()
+libc.free(libc.malloc(16 << 20))  # what raises the threshold
+print(is_mapped(2 << 20))
+"""
+
+    def run(is_set: bool) -> str:
+        text = script.replace("SET", str(is_set))
+        return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout.strip()
+
+    assert (run(True), run(False)) == ("True", "False")
