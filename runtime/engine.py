@@ -175,11 +175,14 @@ class Engine:
             return self.images.forward([item.image for item in batch], outputs)
         feeds = self._feeds(batch)
         count, length = feeds["input_ids"].shape
-        # To ask anew for the memory of a long text would take a sixth of its time, so that waits for a shorter one.
+        # What an ordinary batch takes is kept for the next one. What a long text took goes back after the next
+        # shorter batch: to ask for it anew would take a sixth of the time of the next long one.
         is_long = length > self.max_tokens
+        gives_back = self.holds_memory and not is_long
         with self.memory.reserve(self._cost(count, length) if self._cost is not None else 0):
-            values = self.session.run(feeds, outputs, gives_back=not is_long)
-        self.holds_memory = is_long
+            values = self.session.run(feeds, outputs, gives_back=gives_back)
+        if is_long or gives_back:
+            self.holds_memory = is_long  # another stream's ordinary batch says nothing of it
         rows: list[Rows] = [{} for _ in batch]
         for name, value in values.items():
             for position, item in enumerate(batch):

@@ -120,10 +120,9 @@ def _session_options(threads: int, streams: int) -> Any:
 
 
 def _giving_back() -> Any:
-    """Run options that return the arena's memory after each batch.
+    """Run options that return the arena's memory after the batch.
 
-    The arena never shrinks by itself: one long text would hold its memory for good (onnxruntime#22271). Asking for it
-    anew costs nothing measurable; no arena at all is as fast, and leaves more behind in the heap.
+    The arena never shrinks by itself: one long text would hold its memory for good (onnxruntime#22271).
     """
     options = load_onnxruntime().RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
