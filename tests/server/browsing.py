@@ -59,7 +59,7 @@ def browser() -> Iterator[Browser]:
     if path is None:
         pytest.fail("the page's tests drive Debian's chromium, which is not here: apt-get install chromium")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield started
         started.close()
 
