@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from ..runtime.autoexport import cache_folder
+from ..runtime.backends.providers import load_onnxruntime
 from ..runtime.errors import MissingExtraError
-from ..runtime.providers import load_onnxruntime
 from ..runtime.system import available_cpus
 from .options import debug_option, json_option
 from .output import print_json, print_table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def verify(
         raise ParityError(
             f"the {engine.session.precision} graph cannot be run: {error}. Nothing was written"
         ) from error
-    judge(report, BARS[cast(Precision, engine.session.precision)])
+    judge(report, BARS[engine.session.precision])
     return report, expected
 
 

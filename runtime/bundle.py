@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .errors import BundleError
-from .manifest import MANIFEST_NAME, FileInfo, GraphInfo, Manifest, decode_manifest
+from .manifest import MANIFEST_NAME, FileInfo, Manifest, decode_manifest
 
 _CHUNK = 1 << 20
 
@@ -24,31 +24,6 @@ class Bundle:
     def name(self) -> str:
         """The name shown in messages: the alias, else the source id."""
         return self.alias or self.manifest.source.id
-
-    def graph(self, precision: str = "auto") -> tuple[str, GraphInfo]:
-        """Return ``(precision, graph)``; ``auto`` takes fp32, or what an adopted bundle without one has first.
-
-        Raises:
-            BundleError: the bundle has no graph of that precision.
-        """
-        return self._pick(self.manifest.graphs, precision, "graph")
-
-    def image_graph(self, precision: str = "auto") -> tuple[str, GraphInfo]:
-        """Return ``(precision, graph)`` of the image tower; ``auto`` as for ``graph``.
-
-        Raises:
-            BundleError: the bundle has none, or none of that precision.
-        """
-        image = self.manifest.image
-        return self._pick(image.graphs if image is not None else {}, precision, "image graph")
-
-    def _pick(self, graphs: dict[str, GraphInfo], precision: str, what: str) -> tuple[str, GraphInfo]:
-        wanted = precision
-        if precision == "auto":
-            wanted = "fp32" if "fp32" in graphs or not graphs else next(iter(graphs))
-        if wanted not in graphs:
-            raise BundleError(f"{self.folder} has no {wanted} {what}; available: {', '.join(sorted(graphs)) or 'none'}")
-        return wanted, graphs[wanted]
 
     def path(self, relative: str) -> Path:
         """Resolve a path inside the bundle.

@@ -9,7 +9,7 @@ from .errors import InputError
 from .manifest import Precision
 from .options import option, parse_size
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "openvino"]
 DEVICES: tuple[str, ...] = get_args(Device)
 PRECISIONS: tuple[str, ...] = ("auto", *get_args(Precision))
 
@@ -19,9 +19,16 @@ class RuntimeConfig:
     """Options of an engine. Each field is also a flag and a ``POOL_EXPORT_*`` variable."""
 
     device: str = option(
-        "auto", choices=DEVICES, help="Where to run; an explicit device that is missing is an error, never replaced."
+        "auto",
+        choices=DEVICES,
+        help="Where to run; an explicit device that is missing is an error, never replaced. cpu is onnxruntime's, "
+        "openvino the CPU through OpenVINO's own runtime.",
     )
-    precision: str = option("auto", choices=PRECISIONS, help="Which graph of the bundle to run; auto takes fp32.")
+    precision: str = option(
+        "auto",
+        choices=PRECISIONS,
+        help="Precision to run in; auto takes what was tuned, else fp32. bf16 without a GPU needs device openvino.",
+    )
     threads: int = option(0, parse=int, metavar="N", help="Compute threads; 0 takes the cores this process may use.")
     streams: int = option(
         0,

@@ -77,12 +77,12 @@ class Engine:
         self.tokenizer = TextTokenizer(bundle.path("tokenizer.json"), bundle.manifest.tokenizer, max_length)
         self.session = Session(bundle, config)
         self.images = ImageEngine(bundle, config)
-        self.token_level = _token_level_outputs(bundle.graph(config.precision)[1])
+        self.token_level = _token_level_outputs(self.session.info)
         self.max_tokens = _token_budget(config, bundle.manifest.pooling, self.session.batch_tokens)
         self.memory = memory or MemoryBudget.of(config.memory_limit)
         self.holds_memory = False
         self._cost: BatchCost | None = None
-        if self.memory.limit is not None and self.session.device == "cpu":
+        if self.memory.limit is not None and self.session.on_cpu:
             self._cost = measure_cost(self._growth, self.max_tokens, self.tokenizer.max_length)
             self.memory.settle()
 

@@ -69,8 +69,7 @@ class ImageEngine:
         """
         with self._lock:
             if self._opened is None:
-                graph = self._bundle.image_graph(self._config.precision)
-                self._opened = Session(self._bundle, self._config, graph)
+                self._opened = Session(self._bundle, self._config, self._tower.graphs)
             return self._opened
 
     def run(

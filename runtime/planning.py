@@ -19,9 +19,9 @@ Fits = Callable[[int, int], bool]  # whether so many rows of such a length may r
 _CPU_TOKENS, _GPU_TOKENS = 512, 8192
 
 
-def default_tokens(device: str, threads: int) -> int:
+def default_tokens(*, on_cpu: bool, threads: int) -> int:
     """Padded tokens of a forward pass on so many threads."""
-    return _CPU_TOKENS * threads if device == "cpu" else _GPU_TOKENS
+    return _CPU_TOKENS * threads if on_cpu else _GPU_TOKENS
 
 
 @dataclass(frozen=True)

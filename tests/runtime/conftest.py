@@ -92,8 +92,9 @@ class FakeSession:
 
     def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
         self.spec = bundle.manifest.pooling
-        self.precision, info = bundle.graph(config.precision)
-        self.device, self.threads, self.streams = "cpu", 1, 1
+        self.precision = "fp32" if config.precision == "auto" else config.precision
+        self.info = info = bundle.manifest.graphs[self.precision]
+        self.device, self.on_cpu, self.threads, self.streams = "cpu", True, 1, 1
         self.batch_tokens = 8192
         self.input_names = tuple(item.name for item in info.inputs)
         self.output_names = tuple(item.name for item in info.outputs)

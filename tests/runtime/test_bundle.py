@@ -45,17 +45,6 @@ def test_a_bundle_opens_without_loading_its_graph(bert_copy: Path):
     assert is_bundle(str(bert_copy))
 
 
-def test_auto_precision_is_the_graph_every_bundle_has(bert_copy: Path):
-    bundle = open_bundle(bert_copy)
-    assert bundle.graph() == bundle.graph("auto") == bundle.graph("fp32")
-    assert bundle.graph()[0] == "fp32"
-
-
-def test_a_precision_that_is_absent_is_refused_with_those_there_are(bert_copy: Path):
-    with pytest.raises(BundleError, match="has no int8 graph; available: fp32"):
-        open_bundle(bert_copy).graph("int8")
-
-
 def test_hashes_of_a_good_bundle_match(bert_copy: Path):
     assert open_bundle(bert_copy).verify_hashes() == ["onnx/model.onnx"]
 

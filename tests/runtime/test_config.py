@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from pool_export.runtime.backends.choice import BACKENDS
 from pool_export.runtime.config import DEVICES, PRECISIONS, RuntimeConfig
 from pool_export.runtime.errors import InputError
 from pool_export.runtime.options import env_name, from_env, option_fields
-from pool_export.runtime.providers import PROVIDERS
 
 
 def test_every_field_is_a_declared_option_with_help():
@@ -15,7 +15,7 @@ def test_every_field_is_a_declared_option_with_help():
 
 
 def test_every_device_has_a_provider_and_the_reverse():
-    assert set(DEVICES) == {"auto", *PROVIDERS}
+    assert set(DEVICES) == {"auto", *BACKENDS}
 
 
 def test_the_precisions_are_those_of_the_manifest():
@@ -46,7 +46,7 @@ def test_every_field_reads_its_variable(monkeypatch: pytest.MonkeyPatch, field: 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"device": "tpu"}, "device must be one of auto, cpu, cuda, got 'tpu'"),
+        ({"device": "tpu"}, "device must be one of auto, cpu, cuda, openvino, got 'tpu'"),
         ({"precision": "fp8"}, "precision must be one of auto, fp32, fp16, bf16, int8, got 'fp8'"),
         ({"threads": -1}, "threads must be 0 .automatic. or more, got -1"),
         ({"streams": -1}, "streams must be 0 .automatic. or more, got -1"),

@@ -41,8 +41,8 @@ class FakeImageSession:
 
     batch_tokens = 8192
 
-    def __init__(self, bundle: Any, config: Any, graph: Any) -> None:
-        self.precision, _ = graph
+    def __init__(self, bundle: Any, config: Any, graphs: Any) -> None:
+        assert list(graphs) == ["fp32"]
         self.output_names = self.names
 
     def run(self, feeds: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
@@ -218,7 +218,6 @@ def test_texts_alone_never_open_the_image_graph(clip: Any):
 def test_the_image_graph_is_checked_like_the_text_graph(fake_bundle: Any, edit_json: Any):
     folder = add_tower(fake_bundle(), edit_json)
     assert open_bundle(folder).verify_hashes() == ["onnx/model.onnx", "onnx/vision_model.onnx"]
-    assert open_bundle(folder).image_graph()[0] == "fp32"
     (folder / "onnx/vision_model.onnx").write_bytes(b"an imagE graph")
     with pytest.raises(BundleError, match=r"vision_model.onnx: sha256"):
         open_bundle(folder).verify_hashes()
@@ -228,11 +227,6 @@ def test_the_image_graph_is_checked_like_the_text_graph(fake_bundle: Any, edit_j
     (folder / "onnx/vision_model.onnx").unlink()
     with pytest.raises(BundleError, match=r"vision_model.onnx is missing"):
         open_bundle(folder)
-
-
-def test_a_bundle_of_texts_has_no_image_graph(fake_bundle: Any):
-    with pytest.raises(BundleError, match="no fp32 image graph; available: none"):
-        open_bundle(fake_bundle()).image_graph()
 
 
 @pytest.mark.parametrize(

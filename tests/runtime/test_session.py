@@ -94,4 +94,4 @@ def test_streams_share_the_threads(session, threads: int, streams: int, expected
     opened = session(threads=threads, streams=streams)
     assert (opened.streams, opened.batch_tokens) == (expected, tokens)
     # Every stream is a thread of its caller's; the pool has the others, and onnxruntime counts one caller with it.
-    assert opened._session.get_session_options().intra_op_num_threads == threads - expected + 1
+    assert opened.backend._session.get_session_options().intra_op_num_threads == threads - expected + 1

@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import MissingExtraError, ProviderError
+from ..errors import MissingExtraError, ProviderError
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -75,49 +75,41 @@ def load_onnxruntime() -> Any:
     return onnxruntime
 
 
-def candidates(device: str) -> list[str]:
-    """Devices to try, in order. ``auto`` prefers a GPU provider that the installed wheel has.
+def available(device: str, *, required: bool = True) -> bool:
+    """Whether this onnxruntime has the provider of a device.
 
     Raises:
-        ProviderError: an explicit device whose provider this onnxruntime lacks.
+        ProviderError: it has not, and it is ``required``.
     """
-    available = load_onnxruntime().get_available_providers()
-    if device == "auto":
-        return [name for name in ("cuda", "cpu") if PROVIDERS[name].name in available]
+    found = load_onnxruntime().get_available_providers()
     provider = PROVIDERS[device]
-    if provider.name not in available:
+    if provider.name not in found and required:
         raise ProviderError(
-            f"device {device!r} needs {provider.name}, this onnxruntime has {', '.join(available)}; "
+            f"device {device!r} needs {provider.name}, this onnxruntime has {', '.join(found)}; "
             f"install it: pip uninstall -y onnxruntime && pip install 'pool-export[{provider.extra}]'"
         )
-    return [device]
+    return provider.name in found
 
 
-def open_session(path: str, device: str, options: ort.SessionOptions) -> tuple[Any, str]:
+def open_session(path: str, device: str, options: ort.SessionOptions) -> Any:
     """Open an onnxruntime session on a device.
 
     Args:
         path: the graph file.
-        device: ``auto`` or a key of ``PROVIDERS``.
+        device: a key of ``PROVIDERS``.
         options: session options.
 
     Returns:
-        The session and the device it really runs on.
+        The session; it really runs on that device.
 
     Raises:
         ProviderError: the provider could not be activated.
         Exception: onnxruntime's own, for a file it cannot read.
     """
-    runtime = load_onnxruntime()
-    tried = candidates(device)
-    for index, name in enumerate(tried):
-        session, reason = _try_provider(runtime, path, PROVIDERS[name], options)
-        if session is not None:
-            return session, name
-        if index + 1 == len(tried):
-            raise ProviderError(f"device {name!r}: {reason}")
-        logger.warning("device auto: %s; taking %s instead", reason, tried[index + 1])
-    raise ProviderError(f"device {device!r}: this onnxruntime has none of the known execution providers")
+    session, reason = _try_provider(load_onnxruntime(), path, PROVIDERS[device], options)
+    if session is None:
+        raise ProviderError(f"device {device!r}: {reason}")
+    return session
 
 
 def _try_provider(runtime: Any, path: str, provider: Provider, options: ort.SessionOptions) -> tuple[Any, str]:
@@ -147,6 +139,9 @@ def _try_provider(runtime: Any, path: str, provider: Provider, options: ort.Sess
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an onnxruntime message; the rest is its source locations."""
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
+    """The first line of a library's message that is no place in its sources.
+
+    onnxruntime's messages end with such places, OpenVINO's begin with them.
+    """
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Exception from ")), type(error).__name__)

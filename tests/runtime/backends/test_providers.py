@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
+from pool_export.runtime.backends.providers import PROVIDERS, available, first_line, load_onnxruntime, open_session
 from pool_export.runtime.errors import MissingExtraError, ProviderError
-from pool_export.runtime.providers import PROVIDERS, candidates, first_line, load_onnxruntime, open_session
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -21,55 +17,10 @@ class InvalidProtobuf(Exception):
     pass
 
 
-@pytest.fixture
-def onnxruntime(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
-    """Return `onnxruntime(available, active={...}, fails={...})`: a pretended module; the sessions opened on it.
-
-    `active` says what a session asked for a provider really runs on, `fails` what it raises.
-    """
-
-    def install(available: list[str], active: dict[str, str] | None = None, fails: dict[str, Exception] | None = None):
-        opened: list[dict[str, Any]] = []
-
-        class InferenceSession:
-            def __init__(self, path: str, options: object, **arguments: Any) -> None:
-                opened.append({"path": path, "options": options, **arguments})
-                self.asked = arguments["providers"][0][0]
-                if self.asked in (fails or {}):
-                    raise (fails or {})[self.asked]
-
-            def get_providers(self) -> list[str]:
-                return [(active or {}).get(self.asked, self.asked), CPU]
-
-        def preload_dlls() -> None:
-            print("Failed to load libcublasLt.so.13")  # onnxruntime does print this to stdout
-
-        module = SimpleNamespace(
-            get_available_providers=lambda: available, InferenceSession=InferenceSession, preload_dlls=preload_dlls
-        )
-        monkeypatch.setitem(sys.modules, "onnxruntime", module)
-        return opened
-
-    return install
-
-
-def test_auto_takes_the_gpu_that_the_wheel_knows_and_then_the_cpu(onnxruntime):
-    onnxruntime([CUDA, CPU])
-    assert candidates("auto") == ["cuda", "cpu"]
-    onnxruntime(["AzureExecutionProvider", CPU])
-    assert candidates("auto") == ["cpu"]
-
-
-def test_an_explicit_device_is_tried_alone(onnxruntime):
-    onnxruntime([CUDA, CPU])
-    assert candidates("cuda") == ["cuda"]
-    assert candidates("cpu") == ["cpu"]
-
-
 def test_a_device_the_wheel_lacks_is_an_error_with_the_install_command(onnxruntime):
     onnxruntime(["AzureExecutionProvider", CPU])
     with pytest.raises(ProviderError) as caught:
-        candidates("cuda")
+        available("cuda")
     assert str(caught.value) == (
         "device 'cuda' needs CUDAExecutionProvider, this onnxruntime has AzureExecutionProvider, "
         "CPUExecutionProvider; install it: pip uninstall -y onnxruntime && pip install 'pool-export[gpu]'"
@@ -90,8 +41,7 @@ def test_the_installed_onnxruntime_refuses_cuda_where_it_has_none(tiny_bundle):
 def test_a_session_opens_on_the_provider_with_its_options(onnxruntime):
     opened = onnxruntime([CUDA, CPU])
     options = object()
-    session, device = open_session("m.onnx", "cuda", options)
-    assert (session.asked, device) == (CUDA, "cuda")
+    assert open_session("m.onnx", "cuda", options).asked == CUDA
     assert opened == [
         {
             "path": "m.onnx",
@@ -124,26 +74,6 @@ def test_a_provider_that_raises_is_an_error_and_no_damaged_file(onnxruntime):
     assert str(caught.value) == "device 'cuda': CUDAExecutionProvider failed: CUDA failure 100: no CUDA-capable device"
 
 
-@pytest.mark.parametrize(
-    "trouble", [{"active": {CUDA: CPU}}, {"fails": {CUDA: RuntimeError("CUDA failure 100")}}], ids=["quiet", "loud"]
-)
-def test_auto_takes_the_cpu_instead_and_says_why(onnxruntime, trouble: dict[str, Any], caplog):
-    opened = onnxruntime([CUDA, CPU], **trouble)
-    with caplog.at_level(logging.WARNING):
-        _, device = open_session("m.onnx", "auto", None)
-    assert device == "cpu"
-    assert [item["providers"][0][0] for item in opened] == [CUDA, CPU]
-    (record,) = caplog.records
-    assert "CUDAExecutionProvider" in record.getMessage()
-    assert record.getMessage().endswith("taking cpu instead")
-
-
-def test_auto_without_trouble_warns_of_nothing(onnxruntime, caplog):
-    onnxruntime([CPU])
-    assert open_session("m.onnx", "auto", None)[1] == "cpu"
-    assert caplog.records == []
-
-
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_a_damaged_file_is_not_blamed_on_the_provider(onnxruntime, device: str):
     onnxruntime([CUDA, CPU], fails={CUDA: InvalidProtobuf("Protobuf parsing failed."), CPU: InvalidProtobuf("x")})
@@ -151,24 +81,11 @@ def test_a_damaged_file_is_not_blamed_on_the_provider(onnxruntime, device: str):
         open_session("m.onnx", device, None)
 
 
-def test_a_damaged_file_is_opened_once_under_auto(onnxruntime):
-    opened = onnxruntime([CUDA, CPU], fails={CUDA: InvalidProtobuf("Protobuf parsing failed.")})
-    with pytest.raises(InvalidProtobuf):
-        open_session("m.onnx", "auto", None)
-    assert len(opened) == 1
-
-
 def test_the_search_for_cuda_libraries_prints_nothing_to_stdout(onnxruntime, capsys):
     """stdout belongs to the caller's data: `pool-export embed --json | jq`."""
     onnxruntime([CUDA, CPU])
     open_session("m.onnx", "cuda", None)
     assert capsys.readouterr().out == ""
-
-
-def test_an_onnxruntime_of_strange_providers_is_an_error(onnxruntime):
-    onnxruntime(["OddExecutionProvider"])
-    with pytest.raises(ProviderError, match="none of the known execution providers"):
-        open_session("m.onnx", "auto", None)
 
 
 def test_without_onnxruntime_the_message_is_the_install_command(monkeypatch: pytest.MonkeyPatch):
@@ -182,7 +99,7 @@ def test_without_onnxruntime_the_message_is_the_install_command(monkeypatch: pyt
 
 def test_onnxruntime_keeps_no_device_id_and_sends_nothing(tmp_path: Path):
     # Both files of its telemetry are made with the first session options; a CI variable would hide that.
-    script = "from pool_export.runtime.providers import load_onnxruntime as load; load().SessionOptions()"
+    script = "from pool_export.runtime.backends.providers import load_onnxruntime as load; load().SessionOptions()"
     silent = {"CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME"}
     surroundings = {name: value for name, value in os.environ.items() if name not in silent}
     subprocess.run([sys.executable, "-c", script], check=True, env={**surroundings, "HOME": str(tmp_path)})

@@ -1,0 +1,91 @@
+"""Device and precision -> the places where a graph may run, in order, and the backend that opens it there.
+
+The rule of ``auto``, which ``pool-export doctor`` prints (``RULE``): an explicit word is never replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from typing import cast
+
+from ...poolers.errors import PoolExportError
+from ..errors import BundleError, MissingExtraError, ProviderError
+from ..manifest import Precision
+from .backend import Backend, Load, Place
+from .onnx_runtime import OnnxRuntimeBackend
+from .open_vino import OpenVinoBackend
+from .providers import available
+
+logger = logging.getLogger("pool_export.runtime")
+
+BACKENDS: dict[str, Callable[[Load], Backend]] = {
+    "cpu": OnnxRuntimeBackend,
+    "cuda": OnnxRuntimeBackend,
+    "openvino": OpenVinoBackend,
+}
+RULE = (
+    "device auto: what `pool-export tune` stored for the bundle on this host; else CUDA where onnxruntime has it "
+    "and it loads; else onnxruntime on the CPU",
+    "precision auto: what was tuned; else fp32. bf16 without a GPU: OpenVINO",
+)
+
+
+def places(graphs: Collection[str], device: str, precision: str, where: str) -> list[Place]:
+    """Where to try a bundle's graph, the best first.
+
+    Args:
+        graphs: precisions that the bundle has a graph of.
+        device: a word of ``config.DEVICES``.
+        precision: a word of ``config.PRECISIONS``.
+        where: the bundle, for messages.
+
+    Raises:
+        BundleError: no graph can answer in that precision.
+        ProviderError: an explicit device whose provider this onnxruntime lacks.
+    """
+    graph = precision if precision != "auto" else "fp32" if "fp32" in graphs else next(iter(graphs), "fp32")
+    if device == "openvino":
+        return [Place(device=device, graph=_existing(graphs, "fp32", where), compute=cast(Precision, graph))]
+    if device != "auto":
+        available(device)
+    names = [device] if device != "auto" else [name for name in ("cuda", "cpu") if available(name, required=False)]
+    if device == "auto" and graph == "bf16" and "fp32" in graphs:
+        # onnxruntime multiplies bfloat16 on a GPU only.
+        on_gpu = [name for name in names if name == "cuda" and graph in graphs]
+        return [*(_as_it_is(name, graph) for name in on_gpu), Place(device="openvino", graph="fp32", compute="bf16")]
+    if graph == "bf16" and device == "cpu":
+        raise ProviderError("onnxruntime has no bf16 on a CPU; use --device openvino, or leave the device at auto")
+    return [_as_it_is(name, _existing(graphs, graph, where)) for name in names]
+
+
+def open_backend(tried: list[Place], load: Callable[[Place], Load]) -> tuple[Backend, Place]:
+    """Open the first place that works; say which were passed over.
+
+    Raises:
+        ProviderError: none works.
+        MissingExtraError: the last one's library is not installed.
+        Exception: a library's own, for a file it cannot read.
+    """
+    for following, place in enumerate(tried, 1):
+        try:
+            return BACKENDS[place.device](load(place)), place
+        except (ProviderError, MissingExtraError) as error:
+            if following == len(tried):
+                raise
+            logger.warning("device auto: %s; taking %s instead", _reason(error, place), tried[following].device)
+    raise ProviderError("this onnxruntime has none of the known execution providers")
+
+
+def _reason(error: PoolExportError, place: Place) -> str:
+    return str(error).removeprefix(f"device {place.device!r}: ")
+
+
+def _as_it_is(device: str, graph: str) -> Place:
+    return Place(device=device, graph=cast(Precision, graph), compute=cast(Precision, graph))
+
+
+def _existing(graphs: Collection[str], graph: str, where: str) -> Precision:
+    if graph not in graphs:
+        raise BundleError(f"{where} has no {graph} graph; available: {', '.join(sorted(graphs)) or 'none'}")
+    return cast(Precision, graph)

@@ -1,0 +1,142 @@
+"""OpenVINO's own runtime: the one on x86 whose matrix products run in bfloat16 (``avx512_bf16``, AMX).
+
+It reads the canonical graph and rounds by itself. It is not trusted for that: a decoder came back wrong in float32 and
+right in bfloat16 (OpenVINO 2026.4, Qwen3-shaped), so every combination is checked on its host first (``admission.py``).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingExtraError, ProviderError
+from .backend import Array, Load
+
+# The word OpenVINO has for a precision that it computes in.
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+def load_openvino() -> Any:
+    """Import OpenVINO.
+
+    Raises:
+        MissingExtraError: the ``openvino`` extra is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "openvino") from error
+    return openvino
+
+
+class OpenVinoBackend:
+    """A graph on the CPU in OpenVINO, compiled anew for each set of outputs that is asked for."""
+
+    def __init__(self, load: Load) -> None:
+        """Read and compile the graph.
+
+        Raises:
+            MissingExtraError: the ``openvino`` extra is not installed.
+            ProviderError: this CPU does not compute in the precision, or the library has no such mode.
+            Exception: OpenVINO's own, for a file it cannot read.
+        """
+        if load.place.compute not in _HINTS or load.place.graph != "fp32":
+            raise ProviderError(
+                f"device 'openvino' runs the fp32 graph in {' or '.join(_HINTS)}, got precision "
+                f"{load.place.compute!r}; leave the device at auto"
+            )
+        library = load_openvino()
+        self.version = f"openvino {library.__version__}"
+        self.streams = load.streams
+        self._library, self._core = library, library.Core()
+        self._hint = _HINTS[load.place.compute]
+        self._options = {
+            "INFERENCE_PRECISION_HINT": self._hint,
+            "NUM_STREAMS": load.streams,
+            "INFERENCE_NUM_THREADS": load.threads,
+            "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core, and other processes have it too
+        }
+        self._model = _read(load.path)
+        self.input_names = tuple(item.any_name for item in self._model.inputs)
+        self.output_names = tuple(item.any_name for item in self._model.outputs)
+        self._compiled: dict[tuple[str, ...], _Requests] = {}
+        self._lock = threading.Lock()
+        self._requests(self.output_names[:1])
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool) -> list[Array]:
+        """Run one batch; see ``Backend.run``."""
+        # OpenVINO compiles for any shape and does not compare one input's with another's: it answers garbage.
+        if len(shapes := {value.shape for value in feeds.values()}) > 1:
+            raise ValueError(f"the inputs have different shapes: {', '.join(map(str, sorted(shapes)))}")
+        requests = self._requests(tuple(outputs))
+        values = requests.run(feeds)
+        if gives_back:
+            requests.release()
+        return values
+
+    def metadata(self) -> dict[str, str]:
+        """The graph's own ``metadata_props``, where OpenVINO keeps them."""
+        if not self._model.has_rt_info(["framework"]):
+            return {}
+        found = self._model.get_rt_info(["framework"]).value
+        return {str(key): str(value.value if hasattr(value, "value") else value) for key, value in found.items()}
+
+    def _requests(self, outputs: tuple[str, ...]) -> _Requests:
+        with self._lock:
+            if outputs not in self._compiled:
+                chosen = [self._model.output(name) for name in outputs]
+                # The graph computes all of its outputs, wanted or not, so the others are left out of it.
+                model = self._library.Model(chosen, self._model.get_parameters(), "pool_export")
+                self._compiled[outputs] = _Requests(self._core.compile_model(model, "CPU", self._options), self.streams)
+                self._check_precision(self._compiled[outputs].model)
+            return self._compiled[outputs]
+
+    def _check_precision(self, compiled: Any) -> None:
+        active = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if active != self._hint:
+            raise ProviderError(
+                f"device 'openvino': this CPU computes in {active}, not in {self._hint} (bf16 needs avx512_bf16 or "
+                "amx_bf16); use precision fp32"
+            )
+
+
+def _read(path: Path) -> Any:
+    """Read an ONNX file. `Core.read_model` would ask every frontend, and TensorFlow's prints to stderr."""
+    from openvino.frontend import FrontEndManager
+
+    frontend = FrontEndManager().load_by_framework("onnx")
+    return frontend.convert(frontend.load(str(path)))
+
+
+class _Requests:
+    """A compiled graph and as many requests as there are streams; whoever finds none waits."""
+
+    def __init__(self, model: Any, streams: int) -> None:
+        self.model = model
+        self._streams = streams
+        self._free: queue.LifoQueue[Any] = queue.LifoQueue()  # the last one used has its buffers in the cache
+        for _ in range(streams):
+            self._free.put(model.create_infer_request())
+        self._releasing = threading.Lock()
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        request = self._free.get()
+        try:
+            request.infer(dict(feeds), share_inputs=True)
+            # Copied: the request writes its next answer to the same place.
+            return [request.get_output_tensor(index).data.copy() for index in range(len(self.model.outputs))]
+        finally:
+            self._free.put(request)
+
+    def release(self) -> None:
+        """Give memory back; nothing may run meanwhile, so it waits for what does."""
+        with self._releasing:
+            idle = [self._free.get() for _ in range(self._streams)]
+            try:
+                self.model.release_memory()
+            finally:
+                for request in idle:
+                    self._free.put(request)

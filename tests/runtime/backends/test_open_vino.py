@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pool_export.runtime.bundle import open_bundle
+from pool_export.runtime.config import RuntimeConfig
+from pool_export.runtime.errors import BundleError, ProviderError, RuntimeFailure
+from pool_export.runtime.session import Session
+
+openvino = pytest.importorskip("openvino", reason="the openvino extra is not installed")
+
+HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+FEEDS = {
+    "input_ids": np.array([[2, 7, 8, 3], [2, 9, 3, 0]]),
+    "attention_mask": np.array([[1, 1, 1, 1], [1, 1, 1, 0]]),
+    "token_type_ids": np.zeros((2, 4), np.int64),
+}
+
+
+@pytest.fixture
+def session(tiny_bundle: Callable[..., Path]) -> Callable[..., Session]:
+    def open_one(family: str = "bert", **config: Any) -> Session:
+        return Session(open_bundle(tiny_bundle(family)), RuntimeConfig(**{"device": "openvino", **config}))
+
+    return open_one
+
+
+def test_it_says_where_and_what_it_runs(session):
+    opened = session(threads=3)
+    assert (opened.device, opened.precision, opened.streams, opened.on_cpu) == ("openvino", "fp32", 3, True)
+    assert opened.input_names == ("input_ids", "attention_mask", "token_type_ids")
+    assert opened.output_names == ("sentence_embedding", "last_hidden_state", "unnormalized_embedding")
+    assert opened.backend.version == f"openvino {openvino.__version__}"
+
+
+def test_the_graph_keeps_its_own_description(session):
+    assert session().metadata()["pool_export.convert"] == "embed"
+
+
+@pytest.mark.parametrize("family", ["bert", "qwen3"])
+def test_it_answers_what_onnxruntime_answers(session, family: str):
+    names = ["last_hidden_state", "sentence_embedding"]
+    found, want = session(family).run(FEEDS, names), session(family, device="cpu").run(FEEDS, names)
+    assert list(found) == names
+    for name in names:
+        assert found[name].dtype == np.float32
+        real = FEEDS["attention_mask"] == 1 if name == "last_hidden_state" else slice(None)
+        np.testing.assert_allclose(found[name][real], want[name][real], atol=2e-5)
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
+def test_bf16_rounds_and_keeps_the_direction(session):
+    rough = session(precision="bf16")
+    assert (rough.precision, rough.place.graph) == ("bf16", "fp32")
+    found, want = (item.run(FEEDS, ["sentence_embedding"])["sentence_embedding"] for item in (rough, session()))
+    assert 0 < np.abs(found - want).max() < 0.02
+    assert ((found * want).sum(axis=1) > 0.999).all()
+
+
+@pytest.mark.skipif(HAS_BF16, reason="this CPU has bf16")
+def test_bf16_on_a_cpu_without_it_is_refused(session):
+    with pytest.raises(ProviderError, match="not in bf16"):
+        session(precision="bf16")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_precision_it_has_not_is_refused(session, precision: str):
+    with pytest.raises(ProviderError, match=f"fp32 or bf16, got precision '{precision}'"):
+        session(precision=precision)
+
+
+def test_answers_are_kept_when_the_next_batch_runs(session):
+    opened = session(threads=1)
+    first = opened.run(FEEDS, ["sentence_embedding"])["sentence_embedding"]
+    kept = first.copy()
+    opened.run({**FEEDS, "input_ids": FEEDS["input_ids"][::-1].copy()}, ["sentence_embedding"])
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_more_callers_than_streams_wait_their_turn(session):
+    opened = session(threads=2)
+    want = opened.run(FEEDS, ["sentence_embedding"])["sentence_embedding"]
+    found: list[np.ndarray] = []
+    callers = [
+        threading.Thread(target=lambda: found.append(opened.run(FEEDS, ["sentence_embedding"])["sentence_embedding"]))
+        for _ in range(8)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(found) == 8
+    for value in found:
+        np.testing.assert_allclose(value, want, atol=1e-6)
+
+
+def test_inputs_of_different_shapes_are_refused(session):
+    opened = session(threads=1)
+    odd = {**FEEDS, "token_type_ids": np.zeros((2, 7), np.int64)}
+    for _ in range(3):
+        with pytest.raises(
+            RuntimeFailure, match=r"the graph failed on a batch of shape \(2, 4\): the inputs have different shapes"
+        ):
+            opened.run(odd, ["sentence_embedding"])
+    assert opened.run(FEEDS, ["sentence_embedding"])["sentence_embedding"].shape == (2, 32)
+
+
+def test_a_damaged_file_is_named(bert_copy: Path):
+    graph = bert_copy / "onnx/model.onnx"
+    bundle = open_bundle(bert_copy)
+    graph.write_bytes(b"no graph")
+    with pytest.raises(BundleError, match=r"model\.onnx cannot be loaded"):
+        Session(bundle, RuntimeConfig(device="openvino"))
