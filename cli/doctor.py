@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from ..runtime.autoexport import cache_folder
+from ..runtime.backends.choice import RULE
 from ..runtime.backends.providers import load_onnxruntime
+from ..runtime.cache import cache_folder
 from ..runtime.errors import MissingExtraError
 from ..runtime.system import available_cpus
 from .options import debug_option, json_option
@@ -76,6 +77,7 @@ def collect() -> dict[str, Any]:
         "cpu_flags": _cpu_flags(),
         "packages": packages,
         "providers": providers,
+        "rules": RULE,
         "cache": str(cache_folder()),
         "findings": findings,
     }
@@ -127,6 +129,8 @@ def _show(facts: dict[str, Any]) -> None:
     click.echo(f"pool-export {facts['version']}, Python {facts['python']}, {facts['platform']}")
     click.echo(f"{facts['cpus']} usable core(s), {', '.join(facts['cpu_flags']) or 'no known vector extensions'}")
     click.echo(f"providers: {', '.join(facts['providers']) or 'none'}")
+    for rule in facts["rules"]:
+        click.echo(rule)
     click.echo(f"cache: {facts['cache']}\n")
     rows = [
         (extra, name, version or "-")

@@ -9,6 +9,7 @@ import click
 
 from ..runtime.bundle import open_bundle
 from ..runtime.config import RuntimeConfig
+from .golden import document, replayed, verdict
 from .options import debug_option, declared, json_option
 from .output import print_json
 
@@ -21,40 +22,21 @@ from .output import print_json
 def verify_command(bundle: Path, as_json: bool, **options: Any) -> None:
     """Check BUNDLE: file hashes, then every golden text's token ids and outputs on this device.
 
+    `golden` shows the second part case by case.
+
     \b
     Examples:
       pool-export verify ./bundle
       pool-export verify ./bundle --device cuda --json
     """
-    from ..runtime.engine import Engine
-    from ..runtime.golden import replay
-    from ..runtime.options import from_env
-
     opened = open_bundle(bundle)
     files = opened.verify_hashes()
-    engine = Engine(opened, from_env(RuntimeConfig, **options))
-    result = replay(engine)
+    engine, result = replayed(opened, options)
     if as_json:
-        print_json(
-            {
-                "bundle": str(bundle),
-                "device": engine.session.device,
-                "precision": engine.session.precision,
-                "files": files,
-                "cases": result.cases,
-                "max_abs": result.max_abs,
-                "min_cosine": result.min_cosine,
-                "failures": result.failures,
-                "passed": result.passed,
-            }
-        )
+        print_json({"bundle": str(bundle), "files": files, **document(engine, result)})
     else:
         for failure in result.failures:
             click.echo(f"FAILED {failure}")
-        verdict = "agrees" if result.passed else "DISAGREES"
-        click.echo(
-            f"{bundle}: {len(files)} file(s) intact, {verdict} with {result.cases} golden cases on "
-            f"{engine.session.device} (max-abs {result.max_abs:.1e}, min cosine {result.min_cosine:.7f})"
-        )
+        click.echo(f"{bundle}: {len(files)} file(s) intact, {verdict(engine, result)}")
     if not result.passed:
         raise click.exceptions.Exit(1)

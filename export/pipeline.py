@@ -21,7 +21,7 @@ from .adapters import adapt
 from .assemble import assemble, graph_metadata, similarity, write_manifest
 from .card import write_card
 from .errors import ExportError
-from .golden_file import GOLDEN_TOKENS, write_golden
+from .golden_file import write_golden
 from .known import known_card, lines, mark_sources, with_card
 from .language_head import with_row_ids
 from .load import load_model, load_tokenizer
@@ -122,9 +122,8 @@ def _verify(
         report, expected = verify(reference, engine, samples, advance)
     if not request.allow_mismatch:
         require_parity(report)
-    policy = manifest.tokenizer
-    longest = policy.max_length if policy.pad_to_max_length else GOLDEN_TOKENS
-    if not write_golden(folder, manifest.source.id, samples, expected, longest=longest):
+    outputs = engine.session.output_names
+    if not write_golden(folder, manifest.source.id, samples, expected, tokenizer=engine.tokenizer, outputs=outputs):
         raise ExportError("no sample text was short enough for golden.json")
     graph = dataclasses.replace(manifest.graphs["fp32"], parity=report)
     manifest = dataclasses.replace(manifest, graphs={"fp32": graph})

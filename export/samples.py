@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..models_zoo.texts import hard_texts, pairs, sentences
+from ..models_zoo.texts import hard_texts, pairs, paragraph, sentences
 from ..poolers.parts import INPUT_TYPES
 from ..poolers.spec import PoolingSpec
 from ..runtime.errors import InputError
@@ -44,7 +44,7 @@ def parity_samples(tokenizer: TextTokenizer, spec: PoolingSpec) -> list[Sample]:
     Texts are truncated to the limit; a text that tokenizes to nothing (an empty string under a
     tokenizer without special tokens) is left out, because the runtime refuses it.
     """
-    prompts = [Prompt(text=text) for text in (*hard_texts(), *sentences()[:_SENTENCES])]
+    prompts = [Prompt(text=text) for text in (*hard_texts(), paragraph(), *sentences()[:_SENTENCES])]
     if spec.convert == "classify" and tokenizer.policy.score_template is None:
         prompts += [Prompt(text=query, pair=document) for query, document in pairs()[:_PAIRS]]
     if not spec.include_prompt:

@@ -7,14 +7,13 @@ batches, and with 0, 7 and 64 padded positions on either side; a missed bar fail
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..runtime.bars import BARS, Bars
 from ..runtime.engine import Engine
 from ..runtime.errors import RuntimeFailure
-from ..runtime.manifest import Precision
 from ..runtime.outputs import require_finite
 from .errors import ParityError
 from .oracle import Array, Oracle
@@ -25,22 +24,6 @@ Progress = Callable[[int], object]
 _EXTRA_PADDING = (0, 7, 64)
 _PADDED_SAMPLES = 8
 _NEIGHBOURS = 10
-
-
-@dataclass(frozen=True)
-class Bars:
-    """What a precision must reach. ``max_abs`` is absolute up to magnitude 1 and relative above."""
-
-    max_abs: float | None
-    min_cosine: float
-
-
-BARS: dict[Precision, Bars] = {
-    "fp32": Bars(max_abs=1e-4, min_cosine=0.99999),
-    "fp16": Bars(max_abs=None, min_cosine=0.999),
-    "bf16": Bars(max_abs=None, min_cosine=0.999),
-    "int8": Bars(max_abs=None, min_cosine=0.98),
-}
 
 
 def verify(

@@ -19,6 +19,7 @@ import torch
 
 from ..poolers.image_text import IMAGE_TEXT
 from ..poolers.spec import PoolingSpec
+from ..runtime.bars import BARS
 from ..runtime.engine import Engine
 from ..runtime.errors import RuntimeFailure
 from ..runtime.images import pixel_values, require_pillow
@@ -29,7 +30,7 @@ from .quiet import quiet
 from .reference import Reference
 from .source import Source
 from .tower_config import end_token, load_processor
-from .verify import BARS, compare, judge
+from .verify import compare, judge
 
 if TYPE_CHECKING:
     from PIL import Image

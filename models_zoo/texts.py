@@ -11,6 +11,7 @@ from functools import cache
 from importlib import resources
 
 _LONG_TEXT_SENTENCES = 45
+_PARAGRAPH = slice(100, 108)  # sentences of middling length
 
 
 def _read(name: str) -> str:
@@ -32,6 +33,12 @@ def hard_texts() -> tuple[str, ...]:
     """
     short: list[str] = json.loads(_read("hard_texts.json"))
     return (*short, " ".join(sentences()[:_LONG_TEXT_SENTENCES]))
+
+
+@cache
+def paragraph() -> str:
+    """Return a text of some hundred words: long for a text, within the limit of most models."""
+    return " ".join(sentences()[_PARAGRAPH])
 
 
 @cache

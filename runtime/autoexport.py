@@ -6,23 +6,15 @@ function, and only when the user gave a checkpoint and not a bundle.
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..poolers.pooler_config import PoolerConfig
 from .bundle import Bundle, is_bundle, open_bundle
+from .cache import cache_folder
 from .errors import BundleError, MissingExtraError
 from .overrides import overridden
-
-
-def cache_folder() -> Path:
-    """Where exported bundles are kept: ``POOL_EXPORT_CACHE``, else the user's cache folder."""
-    stated = os.environ.get("POOL_EXPORT_CACHE")
-    if stated:
-        return Path(stated)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pool_export"
 
 
 def open_model(model: str, **options: Any) -> Bundle:

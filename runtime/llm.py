@@ -15,8 +15,8 @@ from ..poolers.pooler_config import PoolerConfig
 from ..poolers.spec import TASKS, Convert, PoolingSpec, Runner, Task
 from .autoexport import open_model
 from .config import RuntimeConfig
-from .engine import Engine
 from .errors import InputError
+from .opening import open_engine
 from .options import from_env
 from .outputs import (
     ClassificationOutput,
@@ -99,7 +99,7 @@ class LLM(VectorMethods):
             trust_remote_code=trust_remote_code,
             revision=revision,
         )
-        self.engine = Engine(bundle, config, max_model_len)
+        self.engine = open_engine(bundle, config, max_model_len)
         self.spec: PoolingSpec = self.engine.bundle.manifest.pooling
 
     def embed(

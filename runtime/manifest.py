@@ -6,8 +6,9 @@ have defaults, so an older bundle still opens; an unknown newer ``format`` is re
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -173,6 +174,11 @@ class Manifest:
         """Every file of every graph."""
         graphs = [*self.graphs.values(), *(self.image.graphs.values() if self.image else ())]
         return [file for graph in graphs for file in graph.files]
+
+
+def default_precision(graphs: Collection[str]) -> Precision:
+    """The graph that ``auto`` reads: fp32, or what an adopted bundle without one has first."""
+    return cast(Precision, "fp32" if "fp32" in graphs or not graphs else next(iter(graphs)))
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ...poolers.errors import PoolExportError
+from ...runtime.bars import BARS
 from ...runtime.bundle import open_bundle
 from ...runtime.config import RuntimeConfig
 from ...runtime.engine import Engine
-from ...runtime.manifest import GraphInfo, Manifest
+from ...runtime.manifest import GraphInfo, Manifest, Precision
+from ...runtime.replay import correlation
 from ..assemble import graph_metadata, write_manifest
 from ..errors import ExportError, ParityError
 from ..graphs import annotate
@@ -26,8 +28,6 @@ from .original import read_original
 from .surgery import adopt_graph
 from .tokenizer import valid_id
 
-# Beside the bar on the least cosine, int8 graphs meet one on the mean.
-_MEAN_COSINE = {"int8": 0.995}
 _NAMES = {"fp16": "model_fp16", "int8": "model_int8"}
 
 
@@ -77,7 +77,7 @@ def _compare(folder: Path, precision: str, oracle: Oracle, samples: Sequence[Sam
     engine = Engine(open_bundle(folder), RuntimeConfig(device="cpu", precision=precision))
     report, expected = verify(oracle, engine, samples)
     report["reference"] = "the original float32 ONNX graph (not torch)"
-    failures, wanted = report["failures"], _MEAN_COSINE.get(precision, 0.0)
+    failures, wanted = report["failures"], BARS[cast(Precision, precision)].mean_cosine or 0.0
     for case, figures in report["cases"].items():
         failures += [
             f"{case}/{name} mean cosine {figure['mean_cosine']:.6f} < {wanted}"
@@ -100,8 +100,7 @@ def _correlation(engine: Engine, expected: Sequence[dict[str, Array]], samples: 
     rows = engine.run([sample.encoded for sample in samples], ["logits"])
     want = np.concatenate([row["logits"] for row in expected])
     got = np.concatenate([row["logits"] for row in rows]).astype(np.float64)
-    left, right = want - want.mean(), got - got.mean()
-    return float(left @ right / max(np.linalg.norm(left) * np.linalg.norm(right), 1e-20))
+    return correlation(want, got)
 
 
 def _figure(report: dict[str, Any]) -> str:

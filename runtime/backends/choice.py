@@ -11,7 +11,7 @@ from typing import cast
 
 from ...poolers.errors import PoolExportError
 from ..errors import BundleError, MissingExtraError, ProviderError
-from ..manifest import Precision
+from ..manifest import Precision, default_precision
 from .backend import Backend, Load, Place
 from .onnx_runtime import OnnxRuntimeBackend
 from .open_vino import OpenVinoBackend
@@ -44,7 +44,7 @@ def places(graphs: Collection[str], device: str, precision: str, where: str) -> 
         BundleError: no graph can answer in that precision.
         ProviderError: an explicit device whose provider this onnxruntime lacks.
     """
-    graph = precision if precision != "auto" else "fp32" if "fp32" in graphs else next(iter(graphs), "fp32")
+    graph = precision if precision != "auto" else default_precision(graphs)
     if device == "openvino":
         return [Place(device=device, graph=_existing(graphs, "fp32", where), compute=cast(Precision, graph))]
     if device != "auto":

@@ -18,9 +18,9 @@ from ..autoexport import bundle_for
 from ..bundle import Bundle, open_bundle
 from ..chat_template import ChatTemplate, compile_chat_template, read_chat_template, read_special_tokens
 from ..config import RuntimeConfig
-from ..engine import Engine
 from ..errors import InputError
 from ..memory import MemoryBudget
+from ..opening import open_engine
 from ..options import from_env
 from ..scheduling.scheduler import QueueLimits, Scheduler
 from ..system import return_large_blocks
@@ -111,7 +111,7 @@ def _load(
 def _served(
     bundle: Bundle, config: ServerConfig, runtime: RuntimeConfig, memory: MemoryBudget, metrics: Metrics
 ) -> Served:
-    engine = Engine(bundle, runtime, memory=memory)
+    engine = open_engine(bundle, runtime, memory=memory)
     engine.tokenizer.max_characters = config.max_text
     limits = QueueLimits(max_tokens=config.max_queued_tokens, window=config.batch_window_ms / 1000)
     scheduler = Scheduler(engine, limits, metrics.batches(bundle.name))

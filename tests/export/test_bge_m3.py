@@ -17,7 +17,7 @@ from pool_export.export.pipeline import export_model
 from pool_export.export.request import ExportRequest
 from pool_export.models_zoo.st_files import write_modules
 from pool_export.poolers.pooler import Pooler
-from pool_export.runtime.golden import replay
+from pool_export.runtime.replay import replay
 
 HIDDEN = 32
 TEXTS = ["hello world hello", "the cat sat on the mat", "", "ein Haus am See"]

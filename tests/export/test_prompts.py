@@ -22,7 +22,8 @@ from pool_export.models_zoo.st_files import write_modules
 from pool_export.models_zoo.texts import hard_texts, sentences
 from pool_export.models_zoo.tiny import write_tiny
 from pool_export.poolers import methods
-from pool_export.runtime.golden import read_golden, replay
+from pool_export.runtime.golden import read_golden
+from pool_export.runtime.replay import replay
 
 # Texts of one letter are left out: gpt2's blank behind "query:" and that letter are one token, and nothing is left.
 TEXTS = [*sentences()[:12], *[text for text in hard_texts() if len(text) > 4]]

@@ -17,7 +17,8 @@ from pool_export.export.request import ExportRequest
 from pool_export.models_zoo.templates import score_template
 from pool_export.models_zoo.texts import pairs
 from pool_export.poolers.errors import ConfigError
-from pool_export.runtime.golden import read_golden, replay
+from pool_export.runtime.golden import read_golden
+from pool_export.runtime.replay import replay
 
 SHORT = "A: {{ messages[0].content }}\nB: {{ messages[1].content }}\n{{ instruction or 'Yes or No?' }}"
 

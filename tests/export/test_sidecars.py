@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ from pool_export.export.sidecars import write_config, write_tokenizer
 from pool_export.export.st_files import write_sentence_transformers
 from pool_export.models_zoo.texts import hard_texts, pairs
 from pool_export.models_zoo.tiny import FAMILIES, write_tiny
+from pool_export.runtime.bars import BARS, Bars
 from pool_export.runtime.bundle import open_bundle
-from pool_export.runtime.golden import read_golden, replay
+from pool_export.runtime.golden import read_golden
 from pool_export.runtime.manifest import TokenizerPolicy
 from pool_export.runtime.prompts import Prompt
-from pool_export.runtime.tokens import Encoded
+from pool_export.runtime.replay import replay
+from pool_export.runtime.tokens import Encoded, TextTokenizer
 
 
 def read(path: Path) -> Any:
@@ -113,42 +117,92 @@ def test_only_pooled_embedders_have_sentence_transformers_files(
 # ------------------------------------------------------------------------------------------------------- golden
 
 
-def _sample(tokens: int, **prompt: Any) -> Sample:
-    return Sample(Prompt(**prompt), Encoded(list(range(5, 5 + tokens)), [0] * tokens))
+def _sample(tokens: int, *, truncated: bool = False, **prompt: Any) -> Sample:
+    return Sample(Prompt(**prompt), Encoded(list(range(5, 5 + tokens)), [0] * tokens, truncated=truncated))
 
 
-def test_golden_numbers_survive_as_float32(tmp_path: Path):
+@pytest.fixture
+def written(tmp_path: Path, tiny_bundle: Any) -> Callable[..., list[dict[str, Any]]]:
+    """Return `written(samples, outputs)`: the cases of the golden file made of them; the limit is 128 tokens."""
+    folder = tiny_bundle("bert", layers=1)
+    tokenizer = TextTokenizer(folder / "tokenizer.json", open_bundle(folder).manifest.tokenizer)
+
+    def cases(samples: list[Sample], expected: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
+        names = options.pop("outputs", ("sentence_embedding", "last_hidden_state"))
+        count = write_golden(tmp_path, "m", samples, expected, tokenizer=tokenizer, outputs=names, **options)
+        golden = read(tmp_path / "golden.json")
+        assert (golden["format"], golden["model"], len(golden["cases"])) == (1, "m", count)
+        found: list[dict[str, Any]] = golden["cases"]
+        return found
+
+    return cases
+
+
+def test_golden_numbers_survive_as_float32(written: Any):
     value = np.array([1 / 3, -123456.789, 1e-12, 0.0])
-    write_golden(tmp_path, "m", [_sample(2, text="a")], [{"sentence_embedding": value, "last_hidden_state": value}])
-    golden = read(tmp_path / "golden.json")
-    (case,) = golden["cases"]
-    assert list(case["outputs"]) == ["sentence_embedding"], "hidden states would make the file enormous"
+    (case,) = written([_sample(2, text="a")], [{"sentence_embedding": value}])
     np.testing.assert_array_equal(np.float32(case["outputs"]["sentence_embedding"]), value.astype(np.float32))
-    assert (golden["format"], golden["model"], case["text"], case["pair"]) == (1, "m", "a", None)
+    assert (case["text"], case["pair"]) == ("a", None)
     assert (case["input_ids"], case["token_type_ids"]) == ([5, 6], [0, 0])
 
 
-def test_golden_leaves_out_long_texts_and_token_prompts(tmp_path: Path):
-    samples = [_sample(2, text="short", pair="b"), _sample(49, text="long"), _sample(3, token_ids=(5, 6, 7))]
-    outputs = [{"logits": np.zeros(2)}] * 3
-    assert write_golden(tmp_path, "m", samples, outputs) == 1
-    assert [(case["text"], case["pair"]) for case in read(tmp_path / "golden.json")["cases"]] == [("short", "b")]
+def test_golden_has_the_longest_whole_text_and_one_that_is_cut(written: Any):
+    samples = [
+        _sample(2, text="short", pair="b"),
+        _sample(49, text="long"),
+        _sample(120, text="longer"),
+        _sample(128, text="cut by the model", truncated=True),
+        _sample(128, text="cut again", truncated=True),
+        _sample(100, text="cut by the gate", truncated=True),
+        _sample(90, text="longer", pair="than usual"),
+        _sample(97, text="too long", pair="for a pair"),
+        _sample(3, token_ids=(5, 6, 7)),
+    ]
+    cases = written(samples, [{"logits": np.zeros(2)}] * len(samples))
+    assert [(case["text"], case.get("truncated", False)) for case in cases] == [
+        ("short", False), ("longer", False), ("cut by the model", True), ("longer", False),
+    ]  # fmt: skip
 
 
-def test_golden_leaves_out_enormous_token_outputs(tmp_path: Path):
+def test_golden_leaves_out_enormous_token_outputs(written: Any):
     samples = [_sample(2, text="small"), _sample(30, text="big")]
     outputs = [{"rewards": np.zeros((2, 1024))}, {"rewards": np.zeros((30, 1024))}]
-    assert write_golden(tmp_path, "m", samples, outputs) == 1
+    assert [case["text"] for case in written(samples, outputs)] == ["small"]
 
 
-def test_golden_keeps_token_vectors_only_where_they_are_the_answer(tmp_path: Path):
-    tokens = np.zeros((2, 4))
-    write_golden(
-        tmp_path, "m", [_sample(2, text="a")], [{"sentence_embedding": np.zeros(4), "token_embeddings": tokens}]
-    )
-    assert list(read(tmp_path / "golden.json")["cases"][0]["outputs"]) == ["sentence_embedding"]
-    write_golden(tmp_path, "m", [_sample(2, text="a")], [{"token_embeddings": tokens, "last_hidden_state": tokens}])
-    assert list(read(tmp_path / "golden.json")["cases"][0]["outputs"]) == ["token_embeddings"]
+def test_golden_of_a_wide_model_keeps_pairs_and_the_long_text_and_stays_small(written: Any):
+    samples = [_sample(9, text=f"text {index}") for index in range(60)]
+    samples += [_sample(9, text="a", pair="b"), _sample(120, text="long")]
+    cases = written(samples, [{"sentence_embedding": np.zeros(4096)}] * len(samples))
+    texts = [case["text"] for case in cases]
+    assert texts == [*(f"text {index}" for index in range(46)), "a", "long"], "200,000 numbers"
+
+
+def test_golden_states_the_other_outputs_of_a_few_short_texts(written: Any):
+    lengths = (2, 8, 3, 5, 9)
+    rows = [
+        {"sentence_embedding": np.zeros(4), "last_hidden_state": np.ones((size, 4)), "token_embeddings": np.ones(4)}
+        for size in lengths
+    ]
+    cases = written([_sample(size, text=str(size)) for size in lengths], rows)
+    more = {case["text"] for case in cases if set(case["outputs"]) == {"sentence_embedding", "last_hidden_state"}}
+    assert more == {"8", "3", "5"}, "token_embeddings are no output of the graph"
+    assert all(list(case["outputs"]) == ["sentence_embedding"] for case in cases if case["text"] not in more)
+
+
+def test_golden_keeps_token_vectors_where_they_are_the_answer(written: Any):
+    tokens = np.zeros((9, 4))
+    (case,) = written([_sample(9, text="a")], [{"token_embeddings": tokens, "last_hidden_state": tokens}])
+    assert list(case["outputs"]) == ["token_embeddings"]
+
+
+def test_golden_states_the_bars_of_every_precision(written: Any, tmp_path: Path):
+    own = Bars(max_abs=1e-2, min_cosine=0.98)
+    written([_sample(2, text="a")], [{"logits": np.zeros(2)}], precision="int8", bars=own)
+    golden = read(tmp_path / "golden.json")
+    assert golden["tolerance"] == {"max_abs": 1e-2, "min_cosine": 0.98}
+    assert golden["tolerances"]["int8"] == dataclasses.asdict(own)
+    assert golden["tolerances"]["fp32"] == dataclasses.asdict(BARS["fp32"])
 
 
 def test_minilm_has_two_dozen_golden_texts_the_empty_one_among_them(minilm_bundle: Path, open_llm: Any):
@@ -158,6 +212,13 @@ def test_minilm_has_two_dozen_golden_texts_the_empty_one_among_them(minilm_bundl
     assert len(empty.input_ids) == 2
     assert len(empty.outputs["sentence_embedding"]) == 384
     assert any(not case.text.isascii() for case in golden.cases)
+    assert [len(case.input_ids) for case in golden.cases if case.truncated] == [256]
+    assert max(len(case.input_ids) for case in golden.cases if not case.truncated) > 100
+    assert minilm_bundle.joinpath("golden.json").stat().st_size < 600_000
+    more = [case for case in golden.cases if len(case.outputs) > 1]
+    assert {name for case in more for name in case.outputs} == {
+        "sentence_embedding", "last_hidden_state", "unnormalized_embedding",
+    }  # fmt: skip
     result = replay(open_llm(minilm_bundle).engine)
     assert result.passed
     assert result.max_abs < 1e-5

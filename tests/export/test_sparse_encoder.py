@@ -17,7 +17,7 @@ from pool_export.export.pipeline import export_model
 from pool_export.export.request import ExportRequest
 from pool_export.models_zoo.texts import hard_texts, sentences
 from pool_export.poolers import pooler
-from pool_export.runtime.golden import replay
+from pool_export.runtime.replay import replay
 
 SPLADE = {"pooling_type": "SPLADE"}
 TEXTS = [*[text for text in hard_texts() if 0 < len(text) < 60], *sentences()[:8]]

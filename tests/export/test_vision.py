@@ -32,9 +32,9 @@ from pool_export.poolers.resolve import resolve
 from pool_export.runtime.bundle import open_bundle
 from pool_export.runtime.config import RuntimeConfig
 from pool_export.runtime.engine import Engine
-from pool_export.runtime.golden import replay
 from pool_export.runtime.llm import LLM
 from pool_export.runtime.params import PoolingParams
+from pool_export.runtime.replay import replay
 
 TEXTS = [*hard_texts(), *sentences()[:6]]
 BAR = 1e-5

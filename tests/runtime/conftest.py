@@ -20,6 +20,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
 from pool_export.poolers.spec import PoolingSpec
+from pool_export.runtime.backends.backend import Place
 from pool_export.runtime.bundle import Bundle, sha256
 from pool_export.runtime.config import RuntimeConfig
 from pool_export.runtime.llm import LLM
@@ -93,6 +94,7 @@ class FakeSession:
     def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
         self.spec = bundle.manifest.pooling
         self.precision = "fp32" if config.precision == "auto" else config.precision
+        self.place = Place(device="cpu", graph="fp32", compute="fp32")
         self.info = info = bundle.manifest.graphs[self.precision]
         self.device, self.on_cpu, self.threads, self.streams = "cpu", True, 1, 1
         self.batch_tokens = 8192

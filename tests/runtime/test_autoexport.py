@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pool_export.poolers.pooler_config import PoolerConfig
-from pool_export.runtime.autoexport import bundle_for, cache_folder
+from pool_export.runtime.autoexport import bundle_for
+from pool_export.runtime.cache import cache_folder
 from pool_export.runtime.errors import BundleError, MissingExtraError
 from pool_export.runtime.llm import LLM
 

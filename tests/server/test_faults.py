@@ -51,7 +51,7 @@ import time
 from pool_export.cli.main import main
 from pool_export.runtime.server import launch
 
-launch.Engine = lambda *arguments, **named: time.sleep(60)
+launch.open_engine = lambda *arguments, **named: time.sleep(60)
 main()
 """
 

@@ -23,7 +23,7 @@ from pool_export.export.errors import ExportError, ParityError
 from pool_export.export.reporting import ExportResult
 from pool_export.export.request import ExportRequest
 from pool_export.models_zoo.texts import hard_texts, pairs, sentences
-from pool_export.runtime.golden import replay
+from pool_export.runtime.replay import replay
 
 from .conftest import Plain, edit_graph, write_plain
 
