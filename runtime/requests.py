@@ -113,10 +113,19 @@ def run(engine: PoolingEngine, task: Task, prompts: list[Prompt], params: Params
         InputError: the task, a parameter or a prompt cannot be served.
         RuntimeFailure: the graph failed.
     """
-    spec = engine.bundle.manifest.pooling
     each = prepare(engine, task, prompts, params)
-    encoded = encode(engine, prompts, each, options)
+    return answer(engine, task, each, encode(engine, prompts, each, options), options)
 
+
+def answer(
+    engine: PoolingEngine,
+    task: Task,
+    each: Sequence[PoolingParams],
+    encoded: Sequence[Encoded],
+    options: CallOptions,
+) -> Rows:
+    """Run what was prepared and encoded; see ``run``."""
+    spec = engine.bundle.manifest.pooling
     groups: dict[str, list[int]] = {}
     for index, item in enumerate(each):
         output = required_output(task, spec, engine.output_names, item)
