@@ -37,7 +37,8 @@ def test_json_has_the_documented_keys(call: Call) -> None:
     assert (result.code, result.err) == (0, "")
     document = json.loads(result.out)
     assert {key: type(value).__name__ for key, value in document.items()} == {
-        "version": "str", "python": "str", "platform": "str", "cpus": "int", "cpu_flags": "list", "rules": "list", "packages": "dict",
+        "version": "str", "python": "str", "platform": "str", "cpus": "int", "cpu_flags": "list", "packages": "dict",
+        "rules": "list",
         "providers": "list", "cache": "str", "findings": "list",
     }  # fmt: skip
     assert "CPUExecutionProvider" in document["providers"]
