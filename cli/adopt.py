@@ -20,8 +20,8 @@ from .output import StepReporter, note, print_json
 if TYPE_CHECKING:
     from ..export.reporting import ExportResult
 
-# A graph that exists keeps its opset, and no code of the checkpoint is run.
-_TRACING = frozenset({"opset", "trust_remote_code"})
+# A graph that exists keeps its opset, no code of the checkpoint is run, and there is no transformers to compare with.
+_TRACING = frozenset({"opset", "trust_remote_code", "text_input"})
 
 
 @click.command("adopt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from ..runtime.manifest import GraphInfo, Manifest
 from .options import debug_option, json_option
 from .output import print_json, print_table, print_wrapped
 
+_SHOWN_OPERATORS = 4
 SETTINGS = ("setting", "value", "from")
 
 
@@ -148,7 +150,8 @@ def _vector_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
 
 def _graphs(manifest: Manifest) -> list[tuple[str, GraphInfo]]:
     image = manifest.image.graphs if manifest.image is not None else {}
-    return [*manifest.graphs.items(), *((f"image {name}", graph) for name, graph in image.items())]
+    text = [("fp32 from text", manifest.text.graph)] if manifest.text is not None else []
+    return [*manifest.graphs.items(), *((f"image {name}", graph) for name, graph in image.items()), *text]
 
 
 def _graph_rows(manifest: Manifest) -> list[tuple[object, ...]]:
@@ -157,10 +160,20 @@ def _graph_rows(manifest: Manifest) -> list[tuple[object, ...]]:
             precision,
             graph.files[0].path,
             f"{sum(file.size for file in graph.files) / 1e6:.1f} MB",
-            " + ".join([str(graph.opset), *(f"{count} × {name}" for name, count in graph.operators.items())]),
+            " + ".join([str(graph.opset), *_operators(graph)]),
         )
         for precision, graph in _graphs(manifest)
     ]
+
+
+def _operators(graph: GraphInfo) -> list[str]:
+    """Operators outside the standard; by domain where they are of many kinds."""
+    if len(graph.operators) <= _SHOWN_OPERATORS:
+        return [f"{count} × {name}" for name, count in graph.operators.items()]
+    domains = Counter[str]()
+    for name, count in graph.operators.items():
+        domains[name.rpartition(".")[0]] += count
+    return [f"{count} of {name}" for name, count in domains.items()]
 
 
 def _tensor_rows(manifest: Manifest) -> list[tuple[object, ...]]:

@@ -34,6 +34,7 @@ from .samples import parity_samples
 from .sidecars import write_config, write_tokenizer
 from .source import Source, open_source
 from .st_files import write_sentence_transformers
+from .text_input.step import add_text_graph, checked_text_part
 from .tokenizer_check import check_tokenizer
 from .trace import annotate, trace
 from .verify import require_parity, verify
@@ -84,6 +85,10 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
     with show.step("Tracing the graph"):
         program = trace(adapt(source, model, spec), max_length=limit, opset=request.opset)
     policy = tokenizer_policy(source, tokenizer, model, limit, template)
+    text = None
+    if request.text_input:
+        with show.step("Comparing the graph's tokenizer"):
+            text = checked_text_part(tokenizer, policy, spec, request.opset)
     with staged(target, request.force) as folder:
         with show.step("Writing the bundle"):
             write_tokenizer(folder, source, tokenizer, limit)
@@ -93,6 +98,10 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
             manifest = add_image_tower(folder, source, model, manifest, request.opset, program.metadata_props)
             write_manifest(folder, manifest)
         manifest, report = _verify(folder, manifest, reference_for(source, model, spec), tokenizer, request, show)
+        if text is not None:
+            with show.step("Writing the text-input graph"):
+                manifest = add_text_graph(folder, manifest, *text)
+                write_manifest(folder, manifest)
         write_card(folder, manifest)
     note = template_note(source.files, spec, policy)
     return ExportResult(target, manifest, report, (note,) if note else ())

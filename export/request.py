@@ -72,6 +72,10 @@ class ExportRequest:
         metavar="ID",
         help="Model card that fills in what the files do not say; none for no card.  [default: MODEL]",
     )
+    text_input: bool = option(
+        False,
+        help="Also write onnx/model_text.onnx, which takes a string; refused where its tokenizer is not exact.",
+    )
     trust_remote_code: bool = option(False, help="Run the checkpoint's own Python code while exporting.")
     force: bool = option(False, help="Replace an existing bundle, once the new one is complete.")
     allow_mismatch: bool = option(False, help="Write the bundle even if it misses the parity bars.")

@@ -38,11 +38,11 @@ def check_tokenizer(reference: PreTrainedTokenizerBase, shipped: TextTokenizer, 
             if found[name] != want:
                 raise ExportError(
                     f"the saved tokenizer.json gives other {name} than {type(reference).__name__} for {text[:60]!r}: "
-                    f"{_around(found[name], want)}"
+                    f"{around(found[name], want)}"
                 )
 
 
-def _around(found: list[int], want: list[int]) -> str:
+def around(found: list[int], want: list[int]) -> str:
     """Show the place where two rows part."""
     start = next((i for i, (a, b) in enumerate(zip(found, want, strict=False)) if a != b), min(len(found), len(want)))
     return f"from position {start}, {found[start : start + 8]} …, expected {want[start : start + 8]} …"

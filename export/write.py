@@ -20,7 +20,7 @@ from .quiet import quiet
 # transformers.js, optimum and sentence-transformers look for.
 EXTERNAL_DATA_THRESHOLD = 1_800_000_000
 
-_DTYPES = {ir.DataType.FLOAT: "float32", ir.DataType.INT64: "int64"}
+_DTYPES = {ir.DataType.FLOAT: "float32", ir.DataType.INT64: "int64", ir.DataType.STRING: "string"}
 
 
 def check_target(target: Path, force: bool) -> None:

@@ -20,6 +20,7 @@ MANIFEST_NAME = "pool_export.json"
 GOLDEN_NAME = "golden.json"
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+TextTokenizerKind = Literal["wordpiece", "hf_json"]
 Resample = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]  # Pillow's order, from 0
 
 
@@ -138,6 +139,23 @@ class ImageTower:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextGraph:
+    """The float32 graph with the tokenizer in front: string ``text [1]`` in, one text a run, the same outputs.
+
+    It needs the operators of onnxruntime-extensions, which this runtime does not load.
+
+    Attributes:
+        graph: its files and signature; ``operators`` counts those of the extensions.
+        tokenizer: how it was made: ``wordpiece``, nodes of our own around one operator, or ``hf_json``.
+        check: how many strings had the Hugging Face tokenizer's ids, and the figures of the golden texts.
+    """
+
+    graph: GraphInfo
+    tokenizer: TextTokenizerKind
+    check: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CardUse:
     """What the model card of a known model did at export.
 
@@ -156,7 +174,10 @@ class CardUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The whole of ``pool_export.json``. ``image`` is there where the model embeds images too."""
+    """The whole of ``pool_export.json``.
+
+    ``image`` is there where the model embeds images too, ``text`` where the export was asked for a text-input graph.
+    """
 
     format: int
     source: SourceInfo
@@ -168,17 +189,31 @@ class Manifest:
     created: str = ""
     similarity: str = "cosine"
     image: ImageTower | None = None
+    text: TextGraph | None = None
     card: CardUse | None = None
 
     def files(self) -> list[FileInfo]:
         """Every file of every graph."""
         graphs = [*self.graphs.values(), *(self.image.graphs.values() if self.image else ())]
+        graphs += [self.text.graph] if self.text else []
         return [file for graph in graphs for file in graph.files]
 
 
 def default_precision(graphs: Collection[str]) -> Precision:
     """The graph that ``auto`` reads: fp32, or what an adopted bundle without one has first."""
     return cast(Precision, "fp32" if "fp32" in graphs or not graphs else next(iter(graphs)))
+
+
+def existing_precision(graphs: Collection[str], precision: str, where: str) -> Precision:
+    """The graph that a precision means, ``auto`` included.
+
+    Raises:
+        BundleError: the bundle (``where``) has none of that precision.
+    """
+    wanted = default_precision(graphs) if precision == "auto" else precision
+    if wanted not in graphs:
+        raise BundleError(f"{where} has no {wanted} graph; available: {', '.join(sorted(graphs)) or 'none'}")
+    return cast(Precision, wanted)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -232,7 +267,8 @@ def _impossible(manifest: Manifest) -> str | None:
         if not manifest.image.graphs or min(policy.height, policy.width, manifest.image.tokens) < 1:
             return "`image` has no graph, or a size below 1"
     towers = {f"image {name}": graph for name, graph in (manifest.image.graphs if manifest.image else {}).items()}
-    for precision, graph in {**manifest.graphs, **towers}.items():
+    texts = {"text": manifest.text.graph} if manifest.text else {}
+    for precision, graph in {**manifest.graphs, **towers, **texts}.items():
         if not graph.files or not graph.outputs:
             return f"graph {precision!r} lists no {'outputs' if graph.files else 'file'}"
     return None

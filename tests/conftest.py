@@ -22,7 +22,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 # clients and tools of the dev extra, which are where torch is.
 _NEEDS_TORCH = re.compile(
     r"""^\s*(?:from|import)\s+(?:
-        torch|transformers|sentence_transformers|optimum|safetensors|onnx|onnx_ir|onnxscript
+        torch|transformers|sentence_transformers|optimum|safetensors|onnx|onnx_ir|onnxscript|onnxruntime_extensions
         |openai|cohere|huggingface_hub|schemathesis|playwright
         |pool_export\.export|pool_export\.models_zoo\.(?:st_files|tiny|tiny_vision|tiny_weights)
         |pool_export\.poolers\.(?:heads|methods|pooler)

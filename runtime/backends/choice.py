@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from typing import cast
 
 from ...poolers.errors import PoolExportError
-from ..errors import BundleError, MissingExtraError, ProviderError
-from ..manifest import Precision, default_precision
+from ..errors import MissingExtraError, ProviderError
+from ..manifest import Precision, default_precision, existing_precision
 from .backend import Backend, Load, Place
 from .onnx_runtime import OnnxRuntimeBackend
 from .open_vino import OpenVinoBackend
@@ -46,7 +46,7 @@ def places(graphs: Collection[str], device: str, precision: str, where: str) -> 
     """
     graph = precision if precision != "auto" else default_precision(graphs)
     if device == "openvino":
-        return [Place(device=device, graph=_existing(graphs, "fp32", where), compute=cast(Precision, graph))]
+        return [Place(device=device, graph=existing_precision(graphs, "fp32", where), compute=cast(Precision, graph))]
     if device != "auto":
         available(device)
     names = [device] if device != "auto" else [name for name in ("cuda", "cpu") if available(name, required=False)]
@@ -56,7 +56,7 @@ def places(graphs: Collection[str], device: str, precision: str, where: str) -> 
         return [*(_as_it_is(name, graph) for name in on_gpu), Place(device="openvino", graph="fp32", compute="bf16")]
     if graph == "bf16" and device == "cpu":
         raise ProviderError("onnxruntime has no bf16 on a CPU; use --device openvino, or leave the device at auto")
-    return [_as_it_is(name, _existing(graphs, graph, where)) for name in names]
+    return [_as_it_is(name, existing_precision(graphs, graph, where)) for name in names]
 
 
 def open_backend(tried: list[Place], load: Callable[[Place], Load]) -> tuple[Backend, Place]:
@@ -83,9 +83,3 @@ def _reason(error: PoolExportError, place: Place) -> str:
 
 def _as_it_is(device: str, graph: str) -> Place:
     return Place(device=device, graph=cast(Precision, graph), compute=cast(Precision, graph))
-
-
-def _existing(graphs: Collection[str], graph: str, where: str) -> Precision:
-    if graph not in graphs:
-        raise BundleError(f"{where} has no {graph} graph; available: {', '.join(sorted(graphs)) or 'none'}")
-    return cast(Precision, graph)

@@ -27,6 +27,7 @@ def test_json_has_the_documented_keys(minilm_bundle: Path, call: Call) -> None:
     assert {key: type(value).__name__ for key, value in document.items()} == {
         "format": "int", "source": "dict", "tasks": "list", "pooling": "dict", "tokenizer": "dict", "graphs": "dict",
         "producer": "dict", "created": "str", "similarity": "str", "card": "NoneType", "image": "NoneType",
+        "text": "NoneType",
     }  # fmt: skip
     assert document["tasks"][0] == document["pooling"]["convert"] == "embed"
     assert document["pooling"]["sources"]["pooling"] == "sentence_transformers"
