@@ -22,7 +22,7 @@ from .process import ContenderError
 from .workloads import WORKLOADS, Workload
 
 _PACKAGES = ("pool-export", "onnxruntime", "openvino", "numpy", "tokenizers", "torch", "sentence-transformers")
-_QUICK = {"rounds": 2, "searched": 0, "startups": 1, "calls": 3, "probe_seconds": 1.0, "call_sizes": (1, 8)}
+_QUICK = {"rounds": 2, "searched": 0, "startups": 1, "calls": ((1, 5), (8, 1)), "probe_seconds": 1.0}
 
 
 def _chosen(patterns: tuple[str, ...], workload: Workload, *, quick: bool) -> tuple[Contender, ...]:

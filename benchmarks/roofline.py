@@ -19,7 +19,6 @@ class Probe:
     """GFLOP/s (two for a multiply-add, integers too) of SIDE x SIDE x SIDE, by precision and library."""
 
     PACKAGES = ("numpy", "onnxruntime", "openvino")
-    BATCH_SIZES: tuple[int, ...] = ()
 
     def __init__(self, opened: Opened) -> None:
         rng = np.random.default_rng(0)

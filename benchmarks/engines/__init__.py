@@ -2,17 +2,13 @@
 
 These files run in the contender's own environment (`worker.py`), so none but `ours.py` imports pool_export. A class is
 opened with what to open (`Opened`) and answers lists of texts. What it returns is what its library returns; `rows`
-turns that into an array, outside of the clock. `BATCH_SIZES` are those it is tried with; none, where its call has no
-such parameter.
+turns that into an array, outside of the clock.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-
-# What a user may try without knowing the machine.
-USUAL = (8, 32, 256)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from . import USUAL, Opened
+from . import Opened
 
 
 class Infinity:
     """An asynchronous engine that batches by itself; the batch size is an argument of the engine, not of the call."""
 
     PACKAGES = ("infinity-emb", "sentence-transformers", "torch", "transformers")
-    BATCH_SIZES = USUAL
 
     def __init__(self, opened: Opened) -> None:
         import torch

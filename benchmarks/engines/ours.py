@@ -13,7 +13,6 @@ class PoolExport:
     """`LLM(bundle).embed(texts)`; batches are the engine's own business."""
 
     PACKAGES = ("pool-export", "onnxruntime", "openvino")
-    BATCH_SIZES: tuple[int, ...] = ()
 
     def __init__(self, opened: Opened) -> None:
         from pool_export import LLM

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from . import USUAL, Opened
+from . import Opened
 
 
 class _Script:
-    BATCH_SIZES = USUAL
-
     def __init__(self, opened: Opened) -> None:
         from tokenizers import Tokenizer
 

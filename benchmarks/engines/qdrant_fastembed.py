@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import USUAL, Opened
+from . import Opened
 
 _FILE = "onnx/model.onnx"
 
@@ -15,7 +15,6 @@ class Fastembed:
     """Its session is its own: default options, and as many threads as it is told."""
 
     PACKAGES = ("fastembed", "onnxruntime", "tokenizers")
-    BATCH_SIZES = USUAL
 
     def __init__(self, opened: Opened) -> None:
         from fastembed.common.model_description import ModelSource, PoolingType

