@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -115,14 +116,15 @@ class Course:
         for size in sizes:
             for _ in range(2):  # at first, shapes are met for the first time
                 reply = process.ask("run", batch_size=size, first=number)
-            record["searched"][size] = reply["texts"] / reply["seconds"]
-        record["batch_size"] = max(sizes, key=lambda size: record["searched"][size])
+            record["searched"][str(size)] = reply["texts"] / reply["seconds"]
+        record["batch_size"] = max(sizes, key=lambda size: record["searched"][str(size)])
 
     def answers(self, name: str, process: Process) -> np.ndarray:
         """All answers, untimed: it is the warm-up too."""
-        path = self.work / "answers.npy"
-        process.ask("run", batch_size=self.records[name]["batch_size"], save=str(path))
-        return np.load(path)
+        with TemporaryDirectory(dir=self.work) as folder:
+            path = Path(folder, "answers.npy")
+            process.ask("run", batch_size=self.records[name]["batch_size"], save=str(path))
+            return np.load(path)
 
     def judge(self, name: str, found: np.ndarray, reference: np.ndarray) -> None:
         compare = stats.rank_fidelity if self._rerank else stats.fidelity

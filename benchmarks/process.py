@@ -15,7 +15,7 @@ from typing import Any
 from .machine import peak_rss_mb
 
 WORKER = Path(__file__).with_name("worker.py")
-SECONDS = 600.0  # the longest that a reply may take
+SECONDS = 900.0  # the longest that a reply may take
 
 
 class ContenderError(Exception):

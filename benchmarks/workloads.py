@@ -92,7 +92,9 @@ def prepare(workload: Workload, work: Path, *, number: int) -> Prepared:
         return len(tokenizer.encode(text).ids)
 
     texts = workload.texts(number, count)
-    path = work / "texts.json"
+    facts = corpus.facts(texts, count)
+    path = work / "texts" / f"{facts['sha256']}.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(texts), "utf-8")
     dimensions = json.loads((checkpoint / "config.json").read_text("utf-8"))["hidden_size"]
     opened = {
@@ -105,4 +107,4 @@ def prepare(workload: Workload, work: Path, *, number: int) -> Prepared:
     tokens = [count(text) for text in texts]
     if model.task == "rerank":  # of a pair: both texts, and one special token less than they have alone
         tokens = [len(tokenizer.encode(texts[0], text).ids) for text in texts[1:]]
-    return Prepared(opened, texts, path, corpus.facts(texts, count), tokens)
+    return Prepared(opened, texts, path, facts, tokens)
