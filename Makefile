@@ -35,7 +35,7 @@ JOBS ?= 2
 # The root is the package: never put it on sys.path as well (docs/design.md, "The house").
 export PYTHONSAFEPATH := 1
 
-.PHONY: help install fix lint types test slow gpu-check parity interop page-test docs load demo links wheel bundles wheel-test clean
+.PHONY: help install fix lint types test slow gpu-check parity interop page-test docs load bench bench-vllm bench-fastembed bench-infinity demo links wheel bundles wheel-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,6 +110,29 @@ load: $(STAMP) $(BUNDLES)/minilm/pool_export.json ## 64 clients for a minute aga
 	mkdir -p build/load
 	$(RUN) benchmarks/load.py $(BUNDLES)/minilm --json build/load/load.json $(ARGS)
 	$(RUN) benchmarks/load_report.py build/load/load.json --plot build/load/load.png
+
+# Whole runs go into docs/; with ARGS, or of one kind, the figures stay in build/.
+bench: $(STAMP) ## contenders side by side: speed, fidelity, latency, memory, start-up; 25 minutes (ARGS=--quick: two)
+	mkdir -p build/bench
+	$(RUN) -m pool_export.benchmarks.bench --json build/bench/results.json $(ARGS)
+	$(RUN) -m pool_export.benchmarks.bench_report build/bench/results.json \
+	  --plots $(if $(ARGS),build/bench,docs/benchmarks) \
+	  $(if $(ARGS),,--keep docs/benchmarks/results.json --page docs/benchmarks.md)
+
+# Contenders have environments of their own; what is not there is reported as not installed.
+BENCH_ENV := build/bench-env
+BENCH_PIP = $(BENCH_ENV)-$*/bin/python -m pip install --disable-pip-version-check -q -c benchmarks/envs/$*.txt
+
+bench-vllm: $(PARITY_ENV)/.installed ## the environments of the contenders of `make bench`
+bench-fastembed: $(BENCH_ENV)-fastembed/.installed
+bench-infinity: $(BENCH_ENV)-infinity/.installed
+
+$(BENCH_ENV)-infinity/.installed: BENCH_FIRST := torch==2.13.0
+$(BENCH_ENV)-%/.installed: benchmarks/envs/%.txt
+	test -x $(BENCH_ENV)-$*/bin/python || $(PYTHON) -m venv $(BENCH_ENV)-$*
+	$(if $(BENCH_FIRST),$(BENCH_PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(BENCH_FIRST))
+	$(BENCH_PIP) $$(sed -n 's/^# install: //p' $<)
+	touch $@
 
 demo: $(STAMP) ## export all-MiniLM-L6-v2 and embed a few sentences
 	$(RUN) -m pool_export demo

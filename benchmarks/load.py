@@ -6,8 +6,6 @@ Loopback only, and bounded in time. `make load` runs it, and load_report.py judg
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import random
 import re
 import subprocess
@@ -17,8 +15,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -32,6 +28,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pool_export import LLM
+from pool_export.benchmarks.machine import about, cpu_seconds, rss_mb
 from pool_export.models_zoo.texts import sentences
 
 # Texts of a request and how often such a request comes. `score` is one text against eight.
@@ -172,20 +169,6 @@ async def drive(
     }
 
 
-def rss_mb(pid: int) -> float:
-    if not pid:
-        return 0.0
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far (proc(5), fields 14 and 15 of `stat`)."""
-    if not pid:
-        return 0.0
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def offline(llm: LLM, texts: list[str], seconds: float) -> dict[str, float]:
     """`LLM.embed`, 512 texts at a time."""
     done, started, cpu = 0, time.perf_counter(), time.process_time()
@@ -276,13 +259,8 @@ def main(bundle: str, url: str | None, target: Path | None, flags: tuple[str, ..
     with nullcontext((url, 0)) if url else server(bundle, flags) as (address, pid):
         result = measure(LLM(bundle), address, pid, **how)
     names = ("pool-export", "onnxruntime", "numpy", "uvicorn", "starlette", "uvloop")
-    about = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
-    }
     if target is not None:
-        target.write_bytes(orjson.dumps({**about, **result}))
+        target.write_bytes(orjson.dumps({**about(names), **result}))
     click.echo(f"{len(result['requests'])} answered, {result['compared']}, statuses {result['statuses']}")
     for fault in result["faults"][:20]:
         click.echo(fault, err=True)
