@@ -50,7 +50,8 @@ def declared(cls: type, *, env: bool, without: frozenset[str] = frozenset()) -> 
 
 
 def _click_option(item: Field[Any], info: OptionInfo, env: bool) -> Callable[[Command], Command]:
-    notes = [] if item.default is None or item.default is False else [f"default: {item.default}"]
+    default = ",".join(item.default) if isinstance(item.default, tuple) else item.default
+    notes = [] if default is None or default is False else [f"default: {default}"]
     if env:
         notes.append(f"env: {env_name(item.name)}")
     text = info.help + (f"  [{', '.join(notes)}]" if notes else "")

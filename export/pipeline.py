@@ -26,6 +26,7 @@ from .known import known_card, lines, mark_sources, with_card
 from .language_head import with_row_ids
 from .load import load_model, load_tokenizer
 from .policy import tokenizer_policy
+from .precision.siblings import add_siblings
 from .reference import Reference
 from .reporting import ExportResult, Reporter, SilentReporter, default_output
 from .request import ExportRequest
@@ -97,7 +98,8 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
             manifest = _write_graph(folder, source, spec, policy, program)
             manifest = add_image_tower(folder, source, model, manifest, request.opset, program.metadata_props)
             write_manifest(folder, manifest)
-        manifest, report = _verify(folder, manifest, reference_for(source, model, spec), tokenizer, request, show)
+        reference = reference_for(source, model, spec)
+        manifest, report = _verify(folder, manifest, reference, tokenizer, program, request, show)
         if text is not None:
             with show.step("Writing the text-input graph"):
                 manifest = add_text_graph(folder, manifest, *text)
@@ -121,6 +123,7 @@ def _verify(
     manifest: Manifest,
     reference: Reference,
     tokenizer: PreTrainedTokenizerBase,
+    program: ir.Model,
     request: ExportRequest,
     show: Reporter,
 ) -> tuple[Manifest, dict[str, Any]]:
@@ -137,6 +140,9 @@ def _verify(
     graph = dataclasses.replace(manifest.graphs["fp32"], parity=report)
     manifest = dataclasses.replace(manifest, graphs={"fp32": graph})
     manifest = verify_images(folder, manifest, reference, engine, allow_mismatch=request.allow_mismatch)
+    manifest = add_siblings(
+        folder, manifest, program, request.precision, samples, expected, show, allow_mismatch=request.allow_mismatch
+    )
     write_manifest(folder, manifest)
     return manifest, report
 

@@ -6,17 +6,31 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ..models_zoo.templates import SCORE_TEMPLATES, find_template
 from ..poolers.errors import ConfigError
 from ..poolers.pooler_config import PoolerConfig
 from ..poolers.spec import CONVERTS, RUNNERS
 from ..runtime.errors import InputError
+from ..runtime.manifest import Precision
 from ..runtime.options import option
 from ..runtime.templates import ScoreTemplate
 
 MIN_OPSET, MAX_OPSET = 18, 23
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def parse_precisions(text: str) -> tuple[Precision, ...]:
+    """Read a comma-separated list of precisions; fp32 is always among them.
+
+    Raises:
+        ValueError: a name that is none.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in PRECISIONS]:
+        raise ValueError(f"expected a list of {', '.join(PRECISIONS)}, got {unknown[0]!r}")
+    return tuple(name for name in PRECISIONS if name == "fp32" or name in names)
 
 
 def parse_json_object(text: str) -> dict[str, Any]:
@@ -64,6 +78,12 @@ class ExportRequest:
         f"one of {', '.join(SCORE_TEMPLATES)}.",
     )
     opset: int = option(20, parse=int, metavar="N", help=f"ONNX opset, {MIN_OPSET} to {MAX_OPSET}.")
+    precision: tuple[Precision, ...] = option(
+        ("fp32",),
+        parse=parse_precisions,
+        metavar="LIST",
+        help="Graphs to write: fp32 (always there), int8 (fastest on a CPU), fp16 and bf16 (for GPUs), as in fp32,int8.",
+    )
     max_model_len: int | None = option(
         None, parse=int, metavar="N", help="Longest input in tokens (lower than the model's)."
     )
@@ -91,6 +111,7 @@ class ExportRequest:
                 raise ConfigError(f"{name} must be one of {', '.join(valid)}, got {getattr(self, name)!r}")
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise ConfigError(f"opset must be in [{MIN_OPSET}, {MAX_OPSET}], got {self.opset}")
+        object.__setattr__(self, "precision", parse_precisions(",".join(self.precision)))
         if self.max_model_len is not None and self.max_model_len < 1:
             raise ConfigError(f"max_model_len must be at least 1, got {self.max_model_len}")
         if self.revision and Path(self.model).expanduser().is_dir():

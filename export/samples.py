@@ -17,8 +17,8 @@ from .errors import ExportError
 
 # Beyond this a CPU reference run takes minutes; the report says how long the longest text was.
 _LONGEST_VERIFIED = 512
-_SENTENCES = 16
-_PAIRS = 8
+SENTENCES = 16
+PAIRS = 8
 _PROMPTED = 8
 _STAND_IN_PROMPT = "Represent the sentence: "  # where a checkpoint that leaves prompts out of pooling names none
 _LENGTHS = (1, 2, 3, 5, 8, 16, 31, 64, 127, 256, 512)
@@ -44,9 +44,9 @@ def parity_samples(tokenizer: TextTokenizer, spec: PoolingSpec) -> list[Sample]:
     Texts are truncated to the limit; a text that tokenizes to nothing (an empty string under a
     tokenizer without special tokens) is left out, because the runtime refuses it.
     """
-    prompts = [Prompt(text=text) for text in (*hard_texts(), paragraph(), *sentences()[:_SENTENCES])]
+    prompts = [Prompt(text=text) for text in (*hard_texts(), paragraph(), *sentences()[:SENTENCES])]
     if spec.convert == "classify" and tokenizer.policy.score_template is None:
-        prompts += [Prompt(text=query, pair=document) for query, document in pairs()[:_PAIRS]]
+        prompts += [Prompt(text=query, pair=document) for query, document in pairs()[:PAIRS]]
     if not spec.include_prompt:
         prompts += _prompted(tokenizer, spec)
     limit = verified_length(tokenizer)
@@ -64,7 +64,7 @@ def _sides(tokenizer: TextTokenizer, spec: PoolingSpec, limit: int) -> list[Samp
     """Texts as late interaction reads queries and documents: markers, expansion, declared lengths."""
     if spec.late_interaction is None or not spec.is_token_level:
         return []
-    prompts = [Prompt(text=text) for text in (*hard_texts(), *sentences()[:_SENTENCES])]
+    prompts = [Prompt(text=text) for text in (*hard_texts(), *sentences()[:SENTENCES])]
     samples = []
     for side in INPUT_TYPES:
         encoded = encode_texts(tokenizer, spec.late_interaction, side, prompts, [limit] * len(prompts))
@@ -94,7 +94,7 @@ def _rendered(tokenizer: TextTokenizer, limit: int) -> list[Sample]:
     if chosen is None:
         return []
     samples, reason = [], ""
-    for query, document in pairs()[:_PAIRS]:
+    for query, document in pairs()[:PAIRS]:
         try:
             prompt = templated_prompt(query, document, tokenizer, *chosen, limit=limit)
         except InputError as error:

@@ -6,6 +6,7 @@ batches, and with 0, 7 and 64 padded positions on either side; a missed bar fail
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ import numpy as np
 from ..runtime.bars import BARS, Bars
 from ..runtime.engine import Engine
 from ..runtime.errors import RuntimeFailure
+from ..runtime.manifest import Precision
 from ..runtime.outputs import require_finite
+from ..runtime.replay import correlation
 from .errors import ParityError
 from .oracle import Array, Oracle
 from .samples import Sample
@@ -45,14 +48,29 @@ def verify(
         ParityError: the graph cannot be compared at all: it fails, or answers NaN or another shape.
     """
     expected = _answers(reference, samples, progress)
+    return check(engine, samples, expected, engine.session.precision), expected
+
+
+def check(
+    engine: Engine, samples: Sequence[Sample], expected: Sequence[dict[str, Array]], precision: Precision
+) -> dict[str, Any]:
+    """Compare the engine with what the reference answered; see ``verify``.
+
+    Args:
+        engine: the runtime, opened on the bundle under test.
+        samples: inputs.
+        expected: the reference's outputs, in the same order.
+        precision: whose bars count.
+
+    Raises:
+        ParityError: as ``verify``.
+    """
     try:
-        report = _report(engine, samples, expected)
+        report = {**_report(engine, samples, expected), "precision": precision}
     except RuntimeFailure as error:
-        raise ParityError(
-            f"the {engine.session.precision} graph cannot be run: {error}. Nothing was written"
-        ) from error
-    judge(report, BARS[engine.session.precision])
-    return report, expected
+        raise ParityError(f"the {precision} graph cannot be run: {error}. Nothing was written") from error
+    judge(report, BARS[precision])
+    return report
 
 
 def require_parity(report: dict[str, Any]) -> None:
@@ -101,6 +119,7 @@ def _report(engine: Engine, samples: Sequence[Sample], expected: Sequence[dict[s
             for alone, batched in zip(cases["alone"], cases["batched"], strict=True)
         ),
         "neighbour_overlap": _neighbour_overlap(names[0], expected, cases["batched"]),
+        **_score_correlation(expected, cases["batched"]),
         "empty_row_finite": _empty_row_is_finite(engine, names),
     }
 
@@ -114,9 +133,14 @@ def judge(report: dict[str, Any], bars: Bars) -> None:
                 failures.append(f"{case}/{name} max-abs {figure['max_abs']:.2e} > {bars.max_abs:.0e}")
             elif figure["min_cosine"] < bars.min_cosine:
                 failures.append(f"{case}/{name} min cosine {figure['min_cosine']:.6f} < {bars.min_cosine}")
+            if bars.mean_cosine is not None and figure["mean_cosine"] < bars.mean_cosine:
+                failures.append(f"{case}/{name} mean cosine {figure['mean_cosine']:.6f} < {bars.mean_cosine}")
+    if bars.max_abs is None and report.get("score_correlation", 1.0) < bars.min_cosine:
+        found = report["score_correlation"]
+        failures.append(f"batched/logits correlation of the scores {found:.6f} < {bars.min_cosine}")
     if not report["empty_row_finite"]:
         failures.append("a fully padded row is not finite")
-    report["bars"] = {"max_abs": bars.max_abs, "min_cosine": bars.min_cosine}
+    report["bars"] = dataclasses.asdict(bars)
     report["failures"] = failures
     report["passed"] = not failures
 
@@ -201,6 +225,14 @@ def _fill(engine: Engine, samples: Sequence[Sample], length: int, side: str) -> 
         feeds["pooling_mask"][row, span] = [position >= sample.encoded.prompt_length for position in range(size)]
         spans.append(span)
     return feeds, spans
+
+
+def _score_correlation(expected: Sequence[dict[str, Array]], found: Sequence[dict[str, Array]]) -> dict[str, float]:
+    """One number has no direction: the scores of all inputs together are judged instead, by their correlation."""
+    if expected[0].get("logits", np.zeros(2)).shape != (1,):
+        return {}
+    want, got = (np.concatenate([row["logits"] for row in rows]).astype(np.float64) for rows in (expected, found))
+    return {"score_correlation": correlation(want, got)}
 
 
 def _neighbour_overlap(name: str, expected: Sequence[dict[str, Array]], found: Sequence[dict[str, Array]]) -> float:

@@ -75,18 +75,22 @@ def write_graph(program: ir.Model, folder: Path, name: str = "model") -> GraphIn
         name: file stem; siblings follow the Hub's names (``model_fp16`` …).
     """
     (folder / "onnx").mkdir(exist_ok=True)
-    path = folder / "onnx" / f"{name}.onnx"
-    size = sum(value.const_value.nbytes for value in program.graph.initializers.values() if value.const_value)
-    external = f"{name}.onnx_data" if size > EXTERNAL_DATA_THRESHOLD else None
-    with quiet():
-        ir.save(program, path, external_data=external)
-    files = [path] if external is None else [path, path.with_name(external)]
+    files = save_graph(program, folder / "onnx" / f"{name}.onnx")
     return GraphInfo(
         files=tuple(file_info(folder, item) for item in files),
         opset=program.opset_imports[""],
         inputs=tuple(_tensor(value) for value in program.graph.inputs),
         outputs=tuple(_tensor(value) for value in program.graph.outputs),
     )
+
+
+def save_graph(program: ir.Model, path: Path) -> list[Path]:
+    """Save a graph; return its files, the model first, then its external data where it has any."""
+    size = sum(value.const_value.nbytes for value in program.graph.initializers.values() if value.const_value)
+    external = path.with_suffix(".onnx_data") if size > EXTERNAL_DATA_THRESHOLD else None
+    with quiet():
+        ir.save(program, path, external_data=external.name if external is not None else None)
+    return [path] if external is None else [path, external]
 
 
 def file_info(folder: Path, path: Path) -> FileInfo:

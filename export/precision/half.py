@@ -1,0 +1,236 @@
+"""The fp16 and bf16 graphs: products in half precision, with float32 where the measured ranges ask for it.
+
+Products with weights, attention's products and embedding tables are half, and so is what moves or combines half values
+alone (adding, gating, reshaping). Norms, softmax, every other reduction, positions and the pooling head stay float32,
+because none of them is in ``_COMBINING``. A value that came near the largest number of the type on calibration texts
+makes every operator that touches it float32. Each result has its type in the graph; inputs and outputs of the graph
+are int64 and float32 as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from ..errors import ExportError
+from ..graphs import values_of
+from .linear import in_head
+from .nodes import Maker
+
+HalfName = Literal["fp16", "bf16"]
+
+_FLOAT = ir.DataType.FLOAT
+_PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})
+_COMBINING = frozenset({"Add", "Sub", "Mul", "Neg", "Gelu", "Relu", "Sigmoid", "Tanh", "Where"})
+_MOVING = frozenset({"Reshape", "Transpose", "Slice", "Split", "Concat", "Unsqueeze", "Squeeze", "Expand", "Gather"})
+# Of the weights, how many may stay float32 before the graph is refused: it would be no half-precision graph.
+_MOST_FLOAT = 0.5
+
+
+@dataclass(frozen=True)
+class Half:
+    """A type of two bytes.
+
+    Attributes:
+        dtype: in ONNX.
+        array: in numpy.
+        limit: magnitude on calibration texts up to which a value counts as safe: an eighth of the largest number.
+        smallest: least normal number.
+    """
+
+    dtype: ir.DataType
+    array: np.dtype
+    limit: float
+    smallest: float
+
+
+HALVES: dict[HalfName, Half] = {
+    "fp16": Half(ir.DataType.FLOAT16, np.dtype(np.float16), 65504 / 8, 2**-14),
+    "bf16": Half(ir.DataType.BFLOAT16, np.dtype(ml_dtypes.bfloat16), 3.38e38 / 8, 2.0**-126),
+}
+
+
+def to_half(program: ir.Model, precision: HalfName, ranges: Mapping[str, float], *, residual: bool = True) -> ir.Model:
+    """Make the half-precision graph.
+
+    Args:
+        program: the float32 graph; it is left as it was.
+        precision: which type.
+        ranges: largest magnitude of each inner value on calibration texts, by name.
+        residual: whether sums of two computed values may be half; else they stay float32.
+
+    Raises:
+        ExportError: too many weights would have to stay float32; the node with the largest value is named.
+    """
+    made = program.clone()
+    half = HALVES[precision]
+    chosen = _choose(made, half, ranges, residual=residual)
+    _require_enough(made, precision, chosen, ranges)
+    maker = Maker(made.graph, precision)
+    converter = _Converter(maker, half, chosen)
+    for node in list(made.graph):
+        converter.convert(node)
+    converter.restore_outputs()
+    RemoveUnusedNodesPass()(made)
+    return made
+
+
+def _choose(program: ir.Model, half: Half, ranges: Mapping[str, float], *, residual: bool) -> set[ir.Node]:
+    """The nodes that compute in half precision."""
+    chosen: set[ir.Node] = set()
+    for node in program.graph:
+        if node.domain not in ("", "ai.onnx") or in_head(node) or not _is_float(node.outputs[0]):
+            continue
+        inputs = [value for value in node.inputs if value is not None and _is_float(value)]
+        computed = [value for value in inputs if value.const_value is None]
+        if not all(_fits(value, half, ranges) for value in (*inputs, *node.outputs)):
+            continue
+        seeds = node.op_type in _PRODUCTS or (node.op_type == "Gather" and not computed)
+        follows = node.op_type in _COMBINING | _MOVING and computed and all(v.producer() in chosen for v in computed)
+        is_sum = node.op_type == "Add" and len(computed) > 1
+        if seeds or (follows and (residual or not is_sum)):
+            chosen.add(node)
+    return chosen
+
+
+def _fits(value: ir.Value, half: Half, ranges: Mapping[str, float]) -> bool:
+    """Whether a value can be held: measured where it is computed, looked at where it is a constant."""
+    if value.const_value is None:
+        return ranges.get(str(value.name), np.inf) <= half.limit
+    array = np.abs(value.const_value.numpy())
+    largest = float(array.max(initial=0.0))
+    return largest <= half.limit and (largest == 0 or largest >= half.smallest)
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype == _FLOAT
+
+
+def _require_enough(program: ir.Model, name: HalfName, chosen: set[ir.Node], ranges: Mapping[str, float]) -> None:
+    kept = total = 0
+    worst: tuple[float, ir.Node | None] = (0.0, None)
+    for node in program.graph:
+        size = sum(
+            v.const_value.size for v in node.inputs if v is not None and v.const_value is not None and _is_float(v)
+        )
+        if node.op_type not in _PRODUCTS or in_head(node) or not size:
+            continue
+        total += size
+        if node not in chosen:
+            kept += size
+            names = [str(v.name) for v in (*node.inputs, *node.outputs) if v is not None and v.const_value is None]
+            worst = max(worst, (max(ranges.get(item, np.inf) for item in names), node), key=lambda pair: pair[0])
+    if kept > _MOST_FLOAT * total:
+        raise ExportError(
+            f"{name} cannot hold what this model computes: node {worst[1].name if worst[1] else '?'} reaches {worst[0]:.1e}, "
+            f"expected at most {HALVES[name].limit:.1e}, and {kept / total:.0%} of the weights would stay float32; "
+            f"leave {name} out{', take bf16' if name == 'fp16' else ''}"
+        )
+
+
+class _Converter:
+    """Gives every chosen node half inputs and outputs, and casts at the borders, once a value."""
+
+    def __init__(self, maker: Maker, half: Half, chosen: set[ir.Node]) -> None:
+        self._maker = maker
+        self._half = half
+        self._chosen = chosen
+        self._halves: dict[ir.Value, ir.Value] = {}  # float32 value -> the same in half
+        self._floats: dict[ir.Value, ir.Value] = {}  # half value -> the same in float32
+
+    def convert(self, node: ir.Node) -> None:
+        """Convert one node; those before it have been."""
+        wants_half = node in self._chosen
+        for index, value in enumerate(node.inputs):
+            if value is None:
+                continue
+            if wants_half and _is_float(value):
+                node.replace_input_with(index, self._as_half(value, node))
+            elif not wants_half and value.dtype == self._half.dtype:
+                node.replace_input_with(index, self._as_float(value, node))
+        if wants_half:
+            for result in node.outputs:
+                result.dtype = self._half.dtype
+
+    def restore_outputs(self) -> None:
+        """Let every output of the graph be float32 again, under its own name."""
+        graph = self._maker.graph
+        for index, value in enumerate(graph.outputs):
+            if value.dtype == self._half.dtype:
+                name = value.name
+                value.name = f"{name}/half"
+                node = self._cast(value, _FLOAT)
+                node.outputs[0].name = name
+                graph.append(node)
+                graph.outputs[index] = node.outputs[0]
+
+    def _as_half(self, value: ir.Value, before: ir.Node) -> ir.Value:
+        if value not in self._halves:
+            if value.const_value is not None:
+                array = value.const_value.numpy().astype(self._half.array)
+                self._halves[value] = self._maker.constant(array, f"{value.name}/half")
+            else:
+                node = self._cast(value, self._half.dtype)
+                self._maker.graph.insert_before(before, node)
+                self._halves[value] = node.outputs[0]
+        return self._halves[value]
+
+    def _as_float(self, value: ir.Value, before: ir.Node) -> ir.Value:
+        if value not in self._floats:
+            node = self._cast(value, _FLOAT)
+            self._maker.graph.insert_before(before, node)
+            self._floats[value] = node.outputs[0]
+        return self._floats[value]
+
+    def _cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Node:
+        return self._maker.node("Cast", (value,), value, dtype, to=int(dtype))
+
+
+def emulate(program: ir.Model) -> ir.Model:
+    """The same graph in float32, every half result rounded: the strictest reading of it, and one any host can run.
+
+    A CPU has few operators in half precision, and onnxruntime leaves the rounding between two of them out.
+    """
+    made = program.clone()
+    maker = Maker(made.graph, "emulated")
+    for value in list(made.graph.initializers.values()):
+        if value.const_value is not None and _is_half(value):
+            array = value.const_value.numpy().astype(np.float32)
+            value.const_value = ir.tensor(array, name=value.name)
+            value.dtype = _FLOAT
+    for node in list(made.graph):
+        for value in node.outputs:
+            if _is_half(value):
+                _round(maker, node, value)
+    return made
+
+
+def _is_half(value: ir.Value) -> bool:
+    return value.dtype in {half.dtype for half in HALVES.values()}
+
+
+def _round(maker: Maker, node: ir.Node, value: ir.Value) -> None:
+    """Round one result behind the node that computes it."""
+    dtype = ir.DataType(value.dtype or 0)
+    readers = list(value.uses())
+    if node.op_type == "Cast":
+        rounded = node
+    else:
+        value.dtype = _FLOAT
+        rounded = maker.node("Cast", (value,), value, dtype, to=int(dtype))
+        maker.graph.insert_after(node, rounded)
+    widened = maker.node("Cast", (rounded.outputs[0],), value, _FLOAT, to=int(_FLOAT))
+    maker.graph.insert_after(rounded, widened)
+    for use in readers:
+        use.node.replace_input_with(use.idx, widened.outputs[0])
+
+
+def float_values(program: ir.Model) -> list[ir.Value]:
+    """What ``ranges`` has to cover: every float32 value that a node computes."""
+    return [v for v in values_of(program.graph) if v.producer() is not None and _is_float(v)]
