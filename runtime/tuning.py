@@ -117,6 +117,8 @@ def combinations(bundle: Bundle, threads: int = 0) -> list[RuntimeConfig]:
     pairs = [("cpu", name) for name in graphs]
     if "fp32" in graphs:
         pairs += [("openvino", "fp32"), ("openvino", "bf16")]
+    if "int8" in graphs:
+        pairs.append(("openvino", "int8"))
     if available("cuda", required=False):
         pairs += [("cuda", name) for name in bundle.manifest.graphs]
     return [RuntimeConfig(device=device, precision=name, threads=threads) for device, name in pairs]

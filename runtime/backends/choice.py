@@ -46,7 +46,8 @@ def places(graphs: Collection[str], device: str, precision: str, where: str) -> 
     """
     graph = precision if precision != "auto" else default_precision(graphs)
     if device == "openvino":
-        return [Place(device=device, graph=existing_precision(graphs, "fp32", where), compute=cast(Precision, graph))]
+        read = existing_precision(graphs, "int8" if graph == "int8" else "fp32", where)  # it rounds to bf16 by itself
+        return [Place(device=device, graph=read, compute=cast(Precision, graph))]
     if device != "auto":
         available(device)
     names = [device] if device != "auto" else [name for name in ("cuda", "cpu") if available(name, required=False)]

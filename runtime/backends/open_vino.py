@@ -15,8 +15,9 @@ from typing import Any
 from ..errors import MissingExtraError, ProviderError
 from .backend import Array, Load
 
-# The word OpenVINO has for a precision that it computes in.
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+# Precision -> OpenVINO's word for the arithmetic, the best first: an int8 graph has products in 8 bits whatever stands
+# here, and everything between them is bfloat16 where the processor has it.
+_HINTS = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("bf16", "f32")}
 
 
 def load_openvino() -> Any:
@@ -43,16 +44,18 @@ class OpenVinoBackend:
             ProviderError: this CPU does not compute in the precision, or the library has no such mode.
             Exception: OpenVINO's own, for a file it cannot read.
         """
-        if load.place.compute not in _HINTS or load.place.graph != "fp32":
+        if load.place.compute not in _HINTS:
             raise ProviderError(
-                f"device 'openvino' runs the fp32 graph in {' or '.join(_HINTS)}, got precision "
-                f"{load.place.compute!r}; leave the device at auto"
+                f"device 'openvino' computes in {', '.join(_HINTS)}, got precision {load.place.compute!r}; leave the "
+                "device at auto"
             )
         library = load_openvino()
         self.version = f"openvino {library.__version__}"
         self.streams = load.streams
         self._library, self._core = library, library.Core()
-        self._hint = _HINTS[load.place.compute]
+        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        hints = _HINTS[load.place.compute]
+        self._hint = hints[0] if has_bf16 else hints[-1]
         self._options = {
             "INFERENCE_PRECISION_HINT": self._hint,
             "NUM_STREAMS": load.streams,

@@ -46,6 +46,7 @@ def test_every_device_that_can_be_asked_for_has_a_backend():
         ("cpu", "auto", [("cpu", "fp32", "fp32")]),
         ("openvino", "auto", [("openvino", "fp32", "fp32")]),
         ("openvino", "bf16", [("openvino", "fp32", "bf16")]),
+        ("openvino", "int8", [("openvino", "int8", "int8")]),
     ],
 )
 def test_where_a_graph_may_run(onnxruntime, device: str, precision: str, expected: list[tuple[str, str, str]]):

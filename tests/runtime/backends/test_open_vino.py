@@ -69,10 +69,14 @@ def test_bf16_on_a_cpu_without_it_is_refused(session):
         session(precision="bf16")
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_a_precision_it_has_not_is_refused(session, precision: str):
-    with pytest.raises(ProviderError, match=f"fp32 or bf16, got precision '{precision}'"):
-        session(precision=precision)
+def test_a_precision_it_has_not_is_refused(session):
+    with pytest.raises(ProviderError, match=r"computes in fp32, bf16, int8, got precision 'fp16'"):
+        session(precision="fp16")
+
+
+def test_int8_needs_the_int8_graph(session):
+    with pytest.raises(BundleError, match="has no int8 graph; available: fp32"):
+        session(precision="int8")
 
 
 def test_answers_are_kept_when_the_next_batch_runs(session):
