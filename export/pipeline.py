@@ -26,7 +26,7 @@ from .known import known_card, lines, mark_sources, with_card
 from .language_head import with_row_ids
 from .load import load_model, load_tokenizer
 from .policy import tokenizer_policy
-from .precision.siblings import add_siblings
+from .precision.siblings import Gate, add_siblings
 from .reference import Reference
 from .reporting import ExportResult, Reporter, SilentReporter, default_output
 from .request import ExportRequest
@@ -140,9 +140,8 @@ def _verify(
     graph = dataclasses.replace(manifest.graphs["fp32"], parity=report)
     manifest = dataclasses.replace(manifest, graphs={"fp32": graph})
     manifest = verify_images(folder, manifest, reference, engine, allow_mismatch=request.allow_mismatch)
-    manifest = add_siblings(
-        folder, manifest, program, request.precision, samples, expected, show, allow_mismatch=request.allow_mismatch
-    )
+    gate = Gate(samples, expected, request.allow_mismatch)
+    manifest = add_siblings(folder, manifest, program, request.precision, engine.tokenizer, gate, show)
     write_manifest(folder, manifest)
     return manifest, report
 

@@ -82,7 +82,7 @@ class ExportRequest:
         ("fp32",),
         parse=parse_precisions,
         metavar="LIST",
-        help="Graphs to write: fp32 (always there), int8 (fastest on a CPU), fp16 and bf16 (for GPUs), as in fp32,int8.",
+        help="Graphs to write, such as fp32,int8: fp32 is always there, int8 is for CPUs, fp16 and bf16 for GPUs.",
     )
     max_model_len: int | None = option(
         None, parse=int, metavar="N", help="Longest input in tokens (lower than the model's)."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ...runtime.errors import InputError
 from ...runtime.pairs import PairOptions, template_of, templated_prompt
 from ...runtime.prompts import Prompt
 from ...runtime.system import available_cpus
+from ...runtime.templates import ScoreTemplate
 from ...runtime.tokens import Encoded, TextTokenizer
 from ..samples import PAIRS, SENTENCES
 from ..write import save_graph
@@ -51,7 +52,9 @@ def calibration_inputs(tokenizer: TextTokenizer, spec: PoolingSpec) -> list[Enco
     return [item for item in encoded if len(item)]
 
 
-def _rendered(tokenizer: TextTokenizer, chosen: tuple[str, str], limit: int) -> Iterator[Prompt]:
+def _rendered(
+    tokenizer: TextTokenizer, chosen: tuple[ScoreTemplate, Mapping[str, Any]], limit: int
+) -> Iterator[Prompt]:
     """Pairs through the bundle's score template; those that do not fit are left out."""
     for query, document in pairs()[PAIRS:]:
         try:

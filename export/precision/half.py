@@ -9,9 +9,9 @@ are int64 and float32 as ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import ml_dtypes
 import numpy as np
@@ -24,6 +24,10 @@ from .linear import in_head
 from .nodes import Maker
 
 HalfName = Literal["fp16", "bf16"]
+# How far half precision reaches, the widest first: everything that can be; without sums of two computed values, such as
+# the residual stream; only the products with weights.
+Reach = Literal["all", "no_sums", "weights"]
+REACHES: tuple[Reach, ...] = get_args(Reach)
 
 _FLOAT = ir.DataType.FLOAT
 _PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})
@@ -56,21 +60,21 @@ HALVES: dict[HalfName, Half] = {
 }
 
 
-def to_half(program: ir.Model, precision: HalfName, ranges: Mapping[str, float], *, residual: bool = True) -> ir.Model:
+def to_half(program: ir.Model, precision: HalfName, ranges: Mapping[str, float], reach: Reach = "all") -> ir.Model:
     """Make the half-precision graph.
 
     Args:
         program: the float32 graph; it is left as it was.
         precision: which type.
         ranges: largest magnitude of each inner value on calibration texts, by name.
-        residual: whether sums of two computed values may be half; else they stay float32.
+        reach: which operators may be half, where their values fit.
 
     Raises:
         ExportError: too many weights would have to stay float32; the node with the largest value is named.
     """
     made = program.clone()
     half = HALVES[precision]
-    chosen = _choose(made, half, ranges, residual=residual)
+    chosen = _choose(made, half, ranges, reach)
     _require_enough(made, precision, chosen, ranges)
     maker = Maker(made.graph, precision)
     converter = _Converter(maker, half, chosen)
@@ -81,7 +85,7 @@ def to_half(program: ir.Model, precision: HalfName, ranges: Mapping[str, float],
     return made
 
 
-def _choose(program: ir.Model, half: Half, ranges: Mapping[str, float], *, residual: bool) -> set[ir.Node]:
+def _choose(program: ir.Model, half: Half, ranges: Mapping[str, float], reach: Reach) -> set[ir.Node]:
     """The nodes that compute in half precision."""
     chosen: set[ir.Node] = set()
     for node in program.graph:
@@ -89,14 +93,27 @@ def _choose(program: ir.Model, half: Half, ranges: Mapping[str, float], *, resid
             continue
         inputs = [value for value in node.inputs if value is not None and _is_float(value)]
         computed = [value for value in inputs if value.const_value is None]
-        if not all(_fits(value, half, ranges) for value in (*inputs, *node.outputs)):
-            continue
-        seeds = node.op_type in _PRODUCTS or (node.op_type == "Gather" and not computed)
-        follows = node.op_type in _COMBINING | _MOVING and computed and all(v.producer() in chosen for v in computed)
-        is_sum = node.op_type == "Add" and len(computed) > 1
-        if seeds or (follows and (residual or not is_sum)):
+        if all(_fits(value, half, ranges) for value in (*inputs, *node.outputs)) and (
+            _begins(node, computed, reach) or _follows(node, computed, reach, chosen)
+        ):
             chosen.add(node)
     return chosen
+
+
+def _begins(node: ir.Node, computed: Sequence[ir.Value], reach: Reach) -> bool:
+    """Whether a node is half whatever it reads: products, and rows of a table."""
+    if reach == "weights":
+        return node.op_type in _PRODUCTS and len(computed) == 1
+    return node.op_type in _PRODUCTS or (node.op_type == "Gather" and not computed)
+
+
+def _follows(node: ir.Node, computed: Sequence[ir.Value], reach: Reach, chosen: Collection[ir.Node]) -> bool:
+    """Whether a node is half because all it reads is."""
+    if reach == "weights" or not computed or not all(value.producer() in chosen for value in computed):
+        return False
+    if node.op_type == "Add" and len(computed) > 1:
+        return reach == "all"
+    return node.op_type in _COMBINING | _MOVING
 
 
 def _fits(value: ir.Value, half: Half, ranges: Mapping[str, float]) -> bool:
@@ -113,25 +130,30 @@ def _is_float(value: ir.Value) -> bool:
 
 
 def _require_enough(program: ir.Model, name: HalfName, chosen: set[ir.Node], ranges: Mapping[str, float]) -> None:
-    kept = total = 0
-    worst: tuple[float, ir.Node | None] = (0.0, None)
-    for node in program.graph:
-        size = sum(
-            v.const_value.size for v in node.inputs if v is not None and v.const_value is not None and _is_float(v)
-        )
-        if node.op_type not in _PRODUCTS or in_head(node) or not size:
-            continue
-        total += size
-        if node not in chosen:
-            kept += size
-            names = [str(v.name) for v in (*node.inputs, *node.outputs) if v is not None and v.const_value is None]
-            worst = max(worst, (max(ranges.get(item, np.inf) for item in names), node), key=lambda pair: pair[0])
-    if kept > _MOST_FLOAT * total:
-        raise ExportError(
-            f"{name} cannot hold what this model computes: node {worst[1].name if worst[1] else '?'} reaches {worst[0]:.1e}, "
-            f"expected at most {HALVES[name].limit:.1e}, and {kept / total:.0%} of the weights would stay float32; "
-            f"leave {name} out{', take bf16' if name == 'fp16' else ''}"
-        )
+    """Refuse a graph of which most weights would stay float32, and name the node with the largest value."""
+    weighted = {node: size for node in program.graph if (size := _weights(node))}
+    kept = [node for node in weighted if node not in chosen]
+    share = sum(weighted[node] for node in kept) / max(1, sum(weighted.values()))
+    if share <= _MOST_FLOAT:
+        return
+    worst = max(kept, key=lambda node: _largest(node, ranges))
+    raise ExportError(
+        f"{name} cannot hold what this model computes: {worst.name} reaches {_largest(worst, ranges):.1e}, expected at "
+        f"most {HALVES[name].limit:.1e}, and {share:.0%} of the weights would stay float32; leave {name} out"
+        + (", take bf16" if name == "fp16" else "")
+    )
+
+
+def _weights(node: ir.Node) -> int:
+    """Number of weights that a product of the backbone multiplies by; 0 for any other node."""
+    if node.op_type not in _PRODUCTS or in_head(node):
+        return 0
+    return sum(v.const_value.size for v in node.inputs if v is not None and v.const_value is not None and _is_float(v))
+
+
+def _largest(node: ir.Node, ranges: Mapping[str, float]) -> float:
+    values = [v for v in (*node.inputs, *node.outputs) if v is not None and v.const_value is None]
+    return max(ranges.get(str(value.name), np.inf) for value in values)
 
 
 class _Converter:
@@ -209,6 +231,11 @@ def emulate(program: ir.Model) -> ir.Model:
             if _is_half(value):
                 _round(maker, node, value)
     return made
+
+
+def float_layers(program: ir.Model) -> list[str]:
+    """Names of the backbone's products with weights that stayed float32."""
+    return [str(node.name) for node in program.graph if _weights(node)]
 
 
 def _is_half(value: ir.Value) -> bool:

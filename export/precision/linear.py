@@ -92,10 +92,14 @@ def _weight(node: ir.Node) -> Array | None:
     array = constant.numpy()
     if node.op_type == "MatMul":
         return array
-    numbers = {name: node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")}
-    if numbers != {"alpha": 1.0, "beta": 1.0} or node.attributes.get_int("transA", 0):
+    plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
+    if any(_attribute(node, name, value) != value for name, value in plain.items()):
         return None
-    return array.T if node.attributes.get_int("transB", 0) else array
+    return array.T if _attribute(node, "transB", 0) else array
+
+
+def _attribute(node: ir.Node, name: str, default: float) -> float:
+    return float(node.attributes[name].value) if name in node.attributes else default
 
 
 def _is_per_text(value: ir.Value) -> bool:

@@ -54,13 +54,15 @@ def round_weight(weight: Array, cuts: Array = _CUTS) -> tuple[Array, Array]:
 
 
 def _integers(weight: Array, scale: Array) -> Array:
-    return np.clip(np.rint(weight / scale), -MOST, MOST)
+    integers: Array = np.clip(np.rint(weight / scale), -MOST, MOST)
+    return integers
 
 
 def round_rows(values: Array) -> Array:
     """Round each row to 255 levels of its own, ``[rows, inputs]``, as the graph does."""
     scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), LEAST) / MOST
-    return np.rint(values / scale) * scale
+    rounded: Array = np.rint(values / scale) * scale
+    return rounded
 
 
 def divisors_of(values: Array, weight: Array, strength: float) -> Array:
@@ -76,7 +78,8 @@ def divisors_of(values: Array, weight: Array, strength: float) -> Array:
     ranges = np.maximum(np.abs(values).max(axis=0), 1e-5)
     weights = np.maximum(np.abs(weight).max(axis=1), 1e-5)
     factors = np.log(ranges) * strength - np.log(weights) * (1 - strength)
-    return np.exp(factors - factors.mean()).astype(np.float32)
+    divisors: Array = np.exp(factors - factors.mean()).astype(np.float32)
+    return divisors
 
 
 def best_scheme(values: Array, weight: Array) -> Scheme:
