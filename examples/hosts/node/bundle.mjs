@@ -32,6 +32,16 @@ export const SIMILARITY = {
   manhattan: (a, b) => -a.reduce((sum, value, i) => sum + Math.abs(value - b[i]), 0),
 };
 
+/** How many tokens of each text fit into so many: of two, the shorter is kept whole where it can ("longest_first"). */
+function shares(lengths, room) {
+  if (lengths.length === 1) return [room];
+  const [short, long] = lengths[0] <= lengths[1] ? [0, 1] : [1, 0];
+  const kept = [];
+  kept[short] = Math.min(lengths[short], Math.floor(room / 2));
+  kept[long] = room - kept[short];
+  return kept;
+}
+
 export class Bundle {
   /**
    * @param {object} parts
@@ -52,32 +62,54 @@ export class Bundle {
    * @returns {{ids: number[], typeIds: number[], unpooled: number}} unpooled: leading tokens that stay out of pooling
    */
   encode(text, { pair = null, unpooled = "", truncate = false } = {}) {
-    const found = this.tokenizer.encode(text, { text_pair: pair, return_token_type_ids: true });
-    let [ids, typeIds] = [found.ids, found.token_type_ids ?? found.ids.map(() => 0)];
+    const found = pair === "" ? this.#withEmptyPair(text) : this.#encoding(text, pair);
+    let encoded = { ids: found.ids, typeIds: found.token_type_ids ?? found.ids.map(() => 0) };
     const limit = this.policy.max_length;
-    if (ids.length > limit) {
-      if (!truncate || pair !== null) throw new Error(`${ids.length} tokens; the model takes ${limit}`);
-      const end = this.#closing(text, ids);
-      ids = [...ids.slice(0, limit - end), ...ids.slice(ids.length - end)];
-      typeIds = typeIds.slice(0, limit);
+    if (found.ids.length > limit) {
+      if (!truncate) throw new Error(`${found.ids.length} tokens; the model takes ${limit}`);
+      encoded = this.#cut(encoded, pair === null ? [text] : [text, pair]);
     }
-    return { ids, typeIds, unpooled: unpooled ? this.#promptLength(unpooled) : 0 };
+    return { ...encoded, unpooled: unpooled ? this.#promptLength(unpooled) : 0 };
   }
 
-  /** How many special tokens end a text: what stands behind its own tokens. */
-  #closing(text, ids) {
-    const own = this.tokenizer.encode(text, { add_special_tokens: false }).ids;
-    const spare = ids.length - own.length;
-    for (let first = 0; first <= spare; first++) {
-      if (own.every((id, i) => ids[first + i] === id)) return spare - first;
-    }
-    throw new Error("the special tokens are not around the text: it cannot be cut here");
+  #encoding(text, pair) {
+    return this.tokenizer.encode(text, { text_pair: pair, return_token_type_ids: true });
+  }
+
+  /** A pair with an empty second text, which the tokenizer takes for no pair: one with a letter, less its tokens. */
+  #withEmptyPair(text) {
+    const { ids, token_type_ids: types } = this.#encoding(text, "a");
+    const [, [start, length]] = this.#places(ids, [text, "a"]);
+    const without = (list) => list?.filter((_, i) => i < start || i >= start + length);
+    return { ids: without(ids), token_type_ids: without(types) };
+  }
+
+  /** Where the own tokens of each text lie among the special ones: [start, length] each. */
+  #places(ids, texts) {
+    let from = 0;
+    return texts.map((text) => {
+      const own = this.tokenizer.encode(text, { add_special_tokens: false }).ids;
+      const start = ids.findIndex((_, at) => at >= from && own.every((id, i) => ids[at + i] === id));
+      if (start < 0) throw new Error("a text's tokens differ beside special tokens: it cannot be cut here");
+      from = start + own.length;
+      return [start, own.length];
+    });
+  }
+
+  /** Cut to the model's limit as the reference does: ends go, of the longer text first; special tokens stay. */
+  #cut({ ids, typeIds }, texts) {
+    const places = this.#places(ids, texts);
+    const special = places.reduce((rest, [, length]) => rest - length, ids.length);
+    const kept = shares(places.map(([, length]) => length), this.policy.max_length - special);
+    const stays = (_, i) => !places.some(([start, length], k) => i >= start + kept[k] && i < start + length);
+    return { ids: ids.filter(stays), typeIds: typeIds.filter(stays) };
   }
 
   /** Tokens of a prompt alone, less the special token that ends it: the rule of sentence-transformers. */
   #promptLength(prompt) {
     const { ids } = this.tokenizer.encode(prompt);
-    return ids.length - (this.#closing(prompt, ids) > 0 ? 1 : 0);
+    const [[start, length]] = this.#places(ids, [prompt]);
+    return ids.length - (start + length < ids.length ? 1 : 0);
   }
 
   /** Run encoded texts in batches; one {name: {data, dims}} a text, without padding and the batch axis. */
@@ -119,7 +151,8 @@ export class Bundle {
     const size = data.length / dims[0];
     const perToken = this.shapes[name].includes("sequence_length");
     const end = perToken ? (size / dims[1]) * length : size;
-    return { data: data.subarray(row * size, row * size + end), dims: perToken ? [length, ...dims.slice(2)] : dims.slice(1) };
+    const shape = perToken ? [length, ...dims.slice(2)] : dims.slice(1);
+    return { data: data.subarray(row * size, row * size + end), dims: shape };
   }
 
   #require(output) {
@@ -138,10 +171,11 @@ export class Bundle {
 
   /** The size of a vector: asked for, else the model's default; only sizes that it was trained for. */
   #size(dimensions) {
-    const { dimensions: usual, embedding_size: full, is_matryoshka, matryoshka_dimensions: sizes } = this.manifest.pooling;
+    const { dimensions: usual, embedding_size: full, ...head } = this.manifest.pooling;
+    const sizes = head.matryoshka_dimensions;
     const size = dimensions ?? usual ?? full;
     const trained = size === full || size === usual || sizes.includes(size);
-    if (trained || (is_matryoshka && !sizes.length && size < full)) return size;
+    if (trained || (head.is_matryoshka && !sizes.length && size < full)) return size;
     throw new Error(`the model was not trained for ${size} dimensions, but for ${[...sizes, full].join(", ")}`);
   }
 
@@ -152,14 +186,18 @@ export class Bundle {
     const { include_prompt: pooled, use_activation: normalised } = this.manifest.pooling;
     const unpooled = pooled ? "" : before;
     const encoded = texts.map((text) => this.encode(before + text, { unpooled, truncate }));
-    const vectors = (await this.run(encoded, ["sentence_embedding"])).map((row) => Array.from(row.sentence_embedding.data));
+    const rows = await this.run(encoded, ["sentence_embedding"]);
+    const vectors = rows.map((row) => Array.from(row.sentence_embedding.data));
     return vectors.map((vector) => (size < vector.length ? shorten(vector, size, normalised) : vector));
   }
 
   /** Raw logits and activated probabilities of texts (or of [text, pair]), with the label of the largest. */
-  async classify(texts) {
+  async classify(texts, { truncate = false } = {}) {
     this.#require("probs");
-    const encoded = texts.map((text) => (Array.isArray(text) ? this.encode(text[0], { pair: text[1] }) : this.encode(text)));
+    const encoded = texts.map((text) => {
+      const [first, pair] = Array.isArray(text) ? text : [text, null];
+      return this.encode(first, { pair, truncate });
+    });
     const rows = await this.run(encoded, ["logits", "probs"]);
     return rows.map(({ logits, probs }) => {
       const best = probs.data.indexOf(Math.max(...probs.data));
@@ -169,16 +207,16 @@ export class Bundle {
   }
 
   /** Score documents against a query: a cross-encoder reads each pair, an embedder compares vectors. */
-  async score(query, documents) {
+  async score(query, documents, { truncate = false } = {}) {
     const { convert, num_labels: labels, pair_format: format } = this.manifest.pooling;
     if (convert === "embed") {
-      const [first, ...others] = await this.embed([query, ...documents]);
+      const [first, ...others] = await this.embed([query, ...documents], { truncate });
       const compare = SIMILARITY[this.manifest.similarity ?? "cosine"];
       return others.map((vector) => compare(first, vector));
     }
     if (convert !== "classify" || labels !== 1) throw new Error("this model does not score: it has no single label");
     if (this.policy.score_template) throw new Error("a score template makes one text of a pair; render it first");
     const pairs = documents.map((text) => (format === "concat" ? query + text : [query, text]));
-    return (await this.classify(pairs)).map(({ probs }) => probs[0]);
+    return (await this.classify(pairs, { truncate })).map(({ probs }) => probs[0]);
   }
 }

@@ -5,11 +5,11 @@ import { parseArgs } from "node:util";
 import { openBundle, readJson } from "./open.mjs";
 import { replay } from "./replay.mjs";
 
-const USAGE = `node main.mjs embed    BUNDLE TEXT…              [--prompt NAME] [--dimensions N] [--truncate]
+const USAGE = `node main.mjs embed    BUNDLE TEXT…              [--prompt NAME] [--dimensions N]
 node main.mjs classify BUNDLE TEXT…
 node main.mjs score    BUNDLE QUERY DOCUMENT…
 node main.mjs replay   BUNDLE
-                                                   [--precision fp32|fp16|int8]`;
+                                                   [--truncate] [--precision fp32|fp16|int8]`;
 
 const COMMANDS = {
   async embed(bundle, texts, { prompt, dimensions, truncate }) {
@@ -18,11 +18,12 @@ const COMMANDS = {
     const vectors = await bundle.embed(texts, { prompt, dimensions: size, truncate });
     vectors.forEach((vector) => console.log(JSON.stringify(vector)));
   },
-  async classify(bundle, texts) {
-    (await bundle.classify(texts)).forEach((answer) => console.log(JSON.stringify(answer)));
+  async classify(bundle, texts, { truncate }) {
+    (await bundle.classify(texts, { truncate })).forEach((answer) => console.log(JSON.stringify(answer)));
   },
-  async score(bundle, [query, ...documents]) {
-    (await bundle.score(query, documents)).forEach((score, i) => console.log(`${score.toFixed(6)}\t${documents[i]}`));
+  async score(bundle, [query, ...documents], { truncate }) {
+    const scores = await bundle.score(query, documents, { truncate });
+    scores.forEach((score, i) => console.log(`${score.toFixed(6)}\t${documents[i]}`));
   },
   async replay(bundle, _, { precision }, folder) {
     const golden = await readJson(folder, "golden.json");

@@ -34,11 +34,11 @@ function idFaults(bundle, stated) {
   const { pair, unpooled } = stated;
   const found = bundle.encode(stated.text, { pair, unpooled, truncate: Boolean(stated.truncated) });
   const faults = [];
-  if (`${found.ids}` !== `${stated.input_ids}`) faults.push(`other token ids: ${found.ids}`);
+  if (`${found.ids}` !== `${stated.input_ids}`) faults.push(`token ids differ: ${found.ids}`);
   // Segment ids count only where the graph reads them.
   const segments = bundle.session.inputNames.includes("token_type_ids");
-  if (segments && `${found.typeIds}` !== `${stated.token_type_ids}`) faults.push(`other segments: ${found.typeIds}`);
-  if (found.unpooled !== hiddenTokens(stated)) faults.push(`${found.unpooled} tokens of the prompt`);
+  if (segments && `${found.typeIds}` !== `${stated.token_type_ids}`) faults.push(`segment ids differ: ${found.typeIds}`);
+  if (found.unpooled !== hiddenTokens(stated)) faults.push(`prompt lengths differ: ${found.unpooled}`);
   return faults;
 }
 
