@@ -208,7 +208,7 @@ def test_equal_answers_pass_with_clean_figures():
     figures = {"max_abs": 0.0, "min_cosine": 1.0, "mean_cosine": 1.0, "p01_cosine": 1.0}
     assert report["cases"] == {case: {"logits": figures} for case in ("alone", "batched", "padded")}
     assert (report["samples"], report["longest_tokens"], report["batch_invariance"]) == (2, 2, 0.0)
-    assert report["bars"] == {"max_abs": 1e-4, "min_cosine": 0.99999}
+    assert report["bars"] == {"max_abs": 1e-4, "min_cosine": 0.99999, "mean_cosine": None}
 
 
 def test_max_abs_is_absolute_below_one_and_relative_above():
@@ -258,10 +258,19 @@ def test_every_padding_is_tried_on_both_sides():
 def test_bars_are_data_and_each_precision_meets_or_misses_its_own(precision: Any):
     bars = verify.BARS[precision]
     for cosine in (bars.min_cosine, bars.min_cosine - 1e-6):
-        figure = {"max_abs": 0.0, "min_cosine": cosine, "p01_cosine": 1.0}
+        figure = {"max_abs": 0.0, "min_cosine": cosine, "mean_cosine": 1.0, "p01_cosine": 1.0}
         report: dict[str, Any] = {"cases": {"alone": {"logits": figure}}, "empty_row_finite": True}
         verify.judge(report, bars)
         assert report["passed"] is (cosine >= bars.min_cosine)
+
+
+def test_a_mean_has_a_bar_of_its_own():
+    bars = verify.BARS["int8"]
+    for mean in (bars.mean_cosine, bars.mean_cosine - 1e-6):
+        figure = {"max_abs": 0.0, "min_cosine": 0.99, "mean_cosine": mean, "p01_cosine": 1.0}
+        report: dict[str, Any] = {"cases": {"alone": {"logits": figure}}, "empty_row_finite": True}
+        verify.judge(report, bars)
+        assert report["passed"] is (mean >= bars.mean_cosine)
 
 
 def test_rank_agreement_counts_shared_neighbours():
