@@ -31,7 +31,7 @@ from .reporting import ExportResult, Reporter, SilentReporter, default_output
 from .request import ExportRequest
 from .request_texts import stored_template, template_note
 from .samples import parity_samples
-from .sidecars import write_config, write_tokenizer
+from .sidecars import write_config, write_tokenizer, write_transformers_js
 from .source import Source, open_source
 from .st_files import write_sentence_transformers
 from .text_input.step import add_text_graph, checked_text_part
@@ -97,6 +97,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
             manifest = _write_graph(folder, source, spec, policy, program)
             manifest = add_image_tower(folder, source, model, manifest, request.opset, program.metadata_props)
             write_manifest(folder, manifest)
+            write_transformers_js(folder, manifest.graphs)
         manifest, report = _verify(folder, manifest, reference_for(source, model, spec), tokenizer, request, show)
         if text is not None:
             with show.step("Writing the text-input graph"):
