@@ -23,6 +23,13 @@ PARITY_RUN := $(PARITY_ENV)/bin/python
 PARITY_PIP := $(PARITY_RUN) -m pip install --disable-pip-version-check -q -c tests/parity/constraints.txt \
   $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
+# Somebody else's software, each in an environment of its own.
+INTEROP_STAMPS := $(patsubst %,build/interop-env-%/.installed,hf lean node)
+INTEROP_hf := sentence-transformers optimum-onnx[onnxruntime]
+INTEROP_lean := onnxruntime openvino fastembed
+interop-pip = $(1)/bin/python -m pip install --disable-pip-version-check -q -c tests/interop/constraints-$(2).txt \
+  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
 # Tests that `make test` leaves to targets of their own.
 QUICK := not slow and not gpu and not parity and not interop and not browser
 # Extra words for pytest:  make test ARGS="-k mean -x"
@@ -95,8 +102,24 @@ $(PARITY_ENV)/.installed: tests/parity/constraints.txt
 	$(PARITY_RUN) -m pip uninstall --yes torchvision torchaudio torchcodec
 	touch $@
 
-interop: $(STAMP) ## bundles opened with somebody else's software
-	$(RUN) -m pytest -m "interop and not gpu" $(ARGS)
+interop: $(STAMP) $(INTEROP_STAMPS) ## bundles opened with the software people already have; writes docs/interop.md
+	rm -rf build/interop
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "interop and not gpu" $(ARGS)
+	$(if $(ARGS),,$(RUN) -m pytest tests/interop/test_page.py --update-interop -q)
+
+build/interop-env-%/.installed: tests/interop/constraints-%.txt
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(if $(filter hf,$*),$(call interop-pip,$(@D),$*) torch==2.13.0)
+	$(call interop-pip,$(@D),$*) $(INTEROP_$*)
+	touch $@
+
+# The scripts of its packages would fetch CUDA libraries.
+build/interop-env-node/.installed: tests/interop/node/package-lock.json
+	@command -v npm >/dev/null || { echo "interop needs Node 20 or newer with npm, which is not here: apt-get install nodejs npm"; exit 1; }
+	mkdir -p $(@D)
+	cp tests/interop/node/package*.json $(@D)/
+	cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
 
 page-test: $(STAMP) ## the page at / in headless Chromium; screenshots in build/page/
 	@command -v chromium >/dev/null || { echo "page-test drives Debian's chromium, which is not here: apt-get install chromium"; exit 1; }

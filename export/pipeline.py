@@ -32,7 +32,7 @@ from .reporting import ExportResult, Reporter, SilentReporter, default_output
 from .request import ExportRequest
 from .request_texts import stored_template, template_note
 from .samples import parity_samples
-from .sidecars import write_config, write_tokenizer
+from .sidecars import write_config, write_tokenizer, write_transformers_js
 from .source import Source, open_source
 from .st_files import write_sentence_transformers
 from .text_input.step import add_text_graph, checked_text_part
@@ -100,6 +100,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
             write_manifest(folder, manifest)
         reference = reference_for(source, model, spec)
         manifest, report = _verify(folder, manifest, reference, tokenizer, program, request, show)
+        write_transformers_js(folder, manifest.graphs)
         if text is not None:
             with show.step("Writing the text-input graph"):
                 manifest = add_text_graph(folder, manifest, *text)

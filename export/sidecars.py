@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..poolers.spec import PoolingSpec
+from ..runtime.manifest import GraphInfo
 from .errors import ExportError, SourceError
 from .quiet import quiet
 from .source import Source
@@ -59,6 +61,7 @@ def write_tokenizer(folder: Path, source: Source, tokenizer: PreTrainedTokenizer
     config_path = folder / "tokenizer_config.json"
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config["model_max_length"] = max_length
+    config.pop("max_length", None)  # transformers makes it of `truncation` above; fastembed would cut there
     config.pop("auto_map", None)
     if config.get("tokenizer_class") == "TokenizersBackend":
         config["tokenizer_class"] = "PreTrainedTokenizerFast"  # its name before transformers 5, which still knows it
@@ -84,6 +87,22 @@ def write_config(folder: Path, source: Source, spec: PoolingSpec) -> None:
         config["label2id"] = {label: index for index, label in enumerate(spec.labels)}
         config["num_labels"] = spec.num_labels
     write_json(folder / "config.json", config)
+
+
+def write_transformers_js(folder: Path, graphs: Mapping[str, GraphInfo]) -> None:
+    """Say in ``config.json`` what transformers.js would guess: which file to open, and how many lie beside it.
+
+    In a browser it takes ``model_quantized.onnx`` unless told otherwise; ``fp32`` is its name for the file without a
+    suffix, and external data is fetched only where it is announced.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    said: dict[str, Any] = {"dtype": "fp32"}
+    beside = {Path(graph.files[0].path).name: len(graph.files) - 1 for graph in graphs.values() if len(graph.files) > 1}
+    if beside:
+        said["use_external_data_format"] = beside
+    config["transformers.js_config"] = said
+    write_json(path, config)
 
 
 def write_json(path: Path, value: Any, indent: int | None = 2) -> None:

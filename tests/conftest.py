@@ -52,6 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-help", action="store_true", help="rewrite the --help pages and what of docs/ is made (`make docs`)"
     )
+    parser.addoption(
+        "--update-interop", action="store_true", help="rewrite docs/interop.md (the end of `make interop`)"
+    )
     parser.addoption("--update-parity", action="store_true", help="rewrite docs/parity.md (the end of `make parity`)")
 
 

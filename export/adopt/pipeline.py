@@ -25,7 +25,7 @@ from ..reporting import ExportResult, Reporter, SilentReporter, default_output
 from ..request import ExportRequest
 from ..request_texts import stored_template, template_note
 from ..samples import Sample, parity_samples
-from ..sidecars import write_config
+from ..sidecars import write_config, write_transformers_js
 from ..source import Source, read_source
 from ..st_files import write_sentence_transformers
 from ..verify import require_parity, verify
@@ -111,6 +111,7 @@ def _adopt(
                 manifest, added = add_siblings(folder, manifest, files.siblings, source, oracle, samples)
             notes += added
             write_manifest(folder, manifest)
+        write_transformers_js(folder, manifest.graphs)
         write_card(folder, manifest)
     return ExportResult(target, manifest, report, tuple(notes))
 

@@ -84,7 +84,8 @@ class AdoptedTokenizer:
         """Write the tokenizer's files as every host looks for them."""
         write_json(folder / "tokenizer.json", self.content, indent=None)
         write_json(folder / "special_tokens_map.json", self.names)
-        write_json(folder / "tokenizer_config.json", {**self.settings, "model_max_length": limit})
+        settings = {key: value for key, value in self.settings.items() if key != "max_length"}  # as in ``sidecars.py``
+        write_json(folder / "tokenizer_config.json", {**settings, "model_max_length": limit})
         for name in (*VOCABULARY_FILES, "chat_template.jinja"):
             if (source.model_folder / name).is_file():
                 shutil.copyfile(source.model_folder / name, folder / name)

@@ -36,14 +36,9 @@ class TextBuilder(Builder):
         """Add one operator of onnxruntime-extensions with one output."""
         return self.ops(kind, *inputs, count=1, domain=CUSTOM_DOMAIN, **attributes)[0]
 
-    def words(self, *texts: str, scalar: bool = False) -> ir.Value:
-        """A string constant: one axis, or none."""
-        name = f"{PREFIX}{self.part}/words_{len(self.graph.initializers)}"
-        shape = ir.Shape(() if scalar else (len(texts),))
-        tensor = ir.StringTensor([text.encode() for text in texts], shape=shape, name=name)
-        made = ir.Value(name=name, const_value=tensor, shape=shape, type=ir.TensorType(ir.DataType.STRING))
-        self.graph.register_initializer(made)
-        return made
+    def words(self, *texts: str) -> ir.Value:
+        """A constant of strings, one axis. A node, because strings cannot be external data, as initializers may be."""
+        return self.op("Constant", value_strings=texts)
 
     def replace(self, text: ir.Value, pattern: str, rewrite: str) -> ir.Value:
         r"""Replace every match of a pattern (RE2's syntax; ``\1`` in the rewrite is the first group)."""

@@ -122,7 +122,7 @@ def _normalised(build: TextBuilder, text: ir.Value, characters: Characters) -> i
         text = build.replace(text, f"({character_class(characters.padded)})", r" \1 ")
     if not characters.mapped:
         return text
-    every = build.words("(?s)(.)", scalar=False)
+    every = build.words("(?s)(.)")
     letters = build.ops("StringRegexSplitWithOffsets", text, every, every, count=4, domain=CUSTOM_DOMAIN)[0]
     table = "\n".join(f"{letter}\t{became}" for letter, became in characters.mapped.items())
     return build.join(build.custom("StringMapping", letters, map=table))

@@ -16,14 +16,14 @@ from transformers import AutoTokenizer
 from pool_export.export.errors import SourceError
 from pool_export.export.golden_file import write_golden
 from pool_export.export.samples import Sample
-from pool_export.export.sidecars import write_config, write_tokenizer
+from pool_export.export.sidecars import write_config, write_tokenizer, write_transformers_js
 from pool_export.export.st_files import write_sentence_transformers
 from pool_export.models_zoo.texts import hard_texts, pairs
 from pool_export.models_zoo.tiny import FAMILIES, write_tiny
 from pool_export.runtime.bars import BARS, Bars
 from pool_export.runtime.bundle import open_bundle
 from pool_export.runtime.golden import read_golden
-from pool_export.runtime.manifest import TokenizerPolicy
+from pool_export.runtime.manifest import FileInfo, GraphInfo, TokenizerPolicy
 from pool_export.runtime.prompts import Prompt
 from pool_export.runtime.replay import replay
 from pool_export.runtime.tokens import Encoded, TextTokenizer
@@ -112,6 +112,29 @@ def test_only_pooled_embedders_have_sentence_transformers_files(
     composed = adapted(tiny_folder("bert", head, layers=1), **options)
     write_sentence_transformers(tmp_path, composed.source, composed.spec, TokenizerPolicy(max_length=128))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_transformers_js_is_told_which_file_and_what_lies_beside_it(tmp_path: Path):
+    def graph(*paths: str) -> GraphInfo:
+        files = tuple(FileInfo(path=f"onnx/{path}", size=1, sha256="") for path in paths)
+        return GraphInfo(files=files, opset=20, inputs=(), outputs=())
+
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "transformers.js_config": {"dtype": "q4"}}')
+    write_transformers_js(tmp_path, {"fp32": graph("model.onnx")})
+    assert read(tmp_path / "config.json") == {"model_type": "bert", "transformers.js_config": {"dtype": "fp32"}}
+    graphs = {"fp32": graph("model.onnx", "model.onnx_data"), "int8": graph("model_int8.onnx")}
+    write_transformers_js(tmp_path, graphs)
+    said = {"dtype": "fp32", "use_external_data_format": {"model.onnx": 1}}
+    assert read(tmp_path / "config.json")["transformers.js_config"] == said
+
+
+def test_the_limit_of_a_checkpoints_truncation_is_dropped(minilm_folder: Path, minilm_bundle: Path):
+    """transformers makes `max_length` of it, and fastembed cuts at the smaller of the two."""
+    assert read(minilm_folder / "tokenizer.json")["truncation"]["max_length"] == 128, "no such limit to drop"
+    config = read(minilm_bundle / "tokenizer_config.json")
+    assert "max_length" not in config
+    assert config["model_max_length"] == 256
+    assert read(minilm_bundle / "config.json")["transformers.js_config"]["dtype"] == "fp32"
 
 
 # ------------------------------------------------------------------------------------------------------- golden

@@ -15,6 +15,7 @@ import pytest
 from onnxruntime_extensions import get_library_path
 from transformers import AutoTokenizer
 
+from pool_export.export import write
 from pool_export.export.errors import ExportError, ParityError
 from pool_export.export.pipeline import export_model
 from pool_export.export.request import ExportRequest
@@ -91,6 +92,20 @@ def test_verify_covers_its_hash(bundle: Path, tmp_path: Path):
     (copy / "onnx/model_text.onnx").write_bytes(data)
     with pytest.raises(BundleError, match=r"onnx/model_text\.onnx: sha256"):
         open_bundle(copy).verify_hashes()
+
+
+@pytest.mark.usefixtures("short_corpus")
+def test_large_weights_lie_beside_the_text_graph_too(tiny_folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Strings cannot be external data, and weights near two gigabytes must be."""
+    monkeypatch.setattr(write, "EXTERNAL_DATA_THRESHOLD", 1000)
+    model = str(tiny_folder("bert", layers=1))
+    result = export_model(ExportRequest(model=model, output=tmp_path / "bundle", text_input=True))
+    assert result.manifest.text is not None
+    assert [file.path for file in result.manifest.text.graph.files] == [
+        "onnx/model_text.onnx", "onnx/model_text.onnx_data",
+    ]  # fmt: skip
+    (vector,) = session_of(result.folder).run(["sentence_embedding"], {"text": np.array(["a text"], dtype=object)})
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.usefixtures("short_corpus")
