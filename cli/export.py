@@ -36,6 +36,7 @@ def export_command(model: str, output: Path | None, as_json: bool, **options: An
     Examples:
       pool-export intfloat/e5-small
       pool-export ./my-model --convert classify --pooler-config '{"pooling_type": "LAST"}' -o ./bundle
+      pool-export ./my-model --precision int8            # beside the float32 graph; fp16 and bf16 for GPUs
       pool-export ./my-model --hf-overrides '{"matryoshka_dimensions": [64, 128]}' --json
     """
     try:
@@ -63,14 +64,18 @@ def run_export(request: ExportRequest) -> ExportResult:
         return export_model(request, reporter)
 
 
-def _worst(report: dict[str, Any]) -> tuple[float, float]:
-    figures = [figure for case in report["cases"].values() for figure in case.values()]
-    return max(f["max_abs"] for f in figures), min(f["min_cosine"] for f in figures)
+def _parity(report: dict[str, Any]) -> dict[str, Any]:
+    """What a script wants to know of a graph's parity report."""
+    from .inspect import worst_figures
+
+    worst = worst_figures(report)
+    kept = ("passed", "samples", "batch_invariance", "neighbour_overlap", "failures", "run_by")
+    return {**{name: report[name] for name in kept if name in report}, **(worst._asdict() if worst else {})}
 
 
 def summary(result: ExportResult, seconds: float) -> dict[str, Any]:
     """What ``--json`` prints of an export."""
-    manifest, (max_abs, min_cosine) = result.manifest, _worst(result.report)
+    manifest = result.manifest
     return {
         "bundle": str(result.folder),
         "source": manifest.source,
@@ -79,24 +84,20 @@ def summary(result: ExportResult, seconds: float) -> dict[str, Any]:
         "pooling": manifest.pooling,
         "tokenizer": manifest.tokenizer,
         "graphs": sorted(manifest.graphs),
-        "parity": {
-            "passed": result.report["passed"],
-            "samples": result.report["samples"],
-            "max_abs": max_abs,
-            "min_cosine": min_cosine,
-            "batch_invariance": result.report["batch_invariance"],
-            "failures": result.report["failures"],
-        },
+        "parity": _parity(result.report),
+        "precisions": {name: _parity(graph.parity) for name, graph in manifest.graphs.items()},
         "seconds": round(seconds, 1),
     }
 
 
 def show_result(result: ExportResult, seconds: float) -> None:
     """Print the head's settings and one sentence about the bundle."""
-    from .inspect import SETTINGS, pooling_rows
+    from .inspect import FIDELITY, SETTINGS, fidelity_rows, pooling_rows
 
-    manifest, (max_abs, _) = result.manifest, _worst(result.report)
+    manifest, max_abs = result.manifest, _parity(result.report)["max_abs"]
     print_table("", SETTINGS, pooling_rows(manifest))
+    if len(manifest.graphs) > 1:
+        print_table("Precisions", FIDELITY, fidelity_rows(manifest))
     verdict = "agrees with" if result.report["passed"] else "DISAGREES with"
     reference = result.report.get("reference", "the reference")
     click.echo(

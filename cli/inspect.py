@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
@@ -16,6 +18,24 @@ from .output import print_json, print_table, print_wrapped
 
 _SHOWN_OPERATORS = 4
 SETTINGS = ("setting", "value", "from")
+FIDELITY = (
+    "precision",
+    "size",
+    "max-abs",
+    "min cosine",
+    "mean cosine",
+    "top-10 overlap",
+    "alone or in a batch",
+    "note",
+)
+
+
+class Worst(NamedTuple):
+    """The worst figures of a parity report."""
+
+    max_abs: float
+    min_cosine: float
+    mean_cosine: float
 
 
 @click.command("inspect")
@@ -42,6 +62,8 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
     print_table("Head", SETTINGS, pooling_rows(manifest))
     print_table("Graphs", ("graph", "file", "size", "opset"), _graph_rows(manifest))
     print_table("Inputs and outputs", ("", "name", "type", "shape"), _tensor_rows(manifest))
+    if len(manifest.graphs) > 1:
+        print_table("Precisions", FIDELITY, fidelity_rows(manifest))
     columns = ("graph", "case", "output", "max-abs", "min cosine")
     reference = next(iter(manifest.graphs.values())).parity.get("reference", "the reference")
     print_table(f"Parity with {reference}", columns, _parity_rows(manifest))
@@ -148,6 +170,48 @@ def _vector_rows(manifest: Manifest) -> list[tuple[str, object, str]]:
     return rows
 
 
+def fidelity_rows(manifest: Manifest) -> list[tuple[object, ...]]:
+    """One row a graph that was verified: the worst figures of all cases and outputs."""
+    return [
+        (
+            precision,
+            _size(graph),
+            f"{found.max_abs:.1e}",
+            f"{found.min_cosine:.6f}",
+            f"{found.mean_cosine:.6f}",
+            f"{graph.parity['neighbour_overlap']:.3f}",
+            f"{graph.parity['batch_invariance']:.0e}",
+            _remark(graph),
+        )
+        for precision, graph in manifest.graphs.items()
+        if (found := worst_figures(graph.parity)) is not None
+    ]
+
+
+def worst_figures(report: Mapping[str, Any]) -> Worst | None:
+    """The worst figures of all cases and outputs of a parity report; ``None`` for a graph without one."""
+    figures = [figure for case in report.get("cases", {}).values() for figure in case.values()]
+    if not figures:
+        return None
+    return Worst(
+        max(figure["max_abs"] for figure in figures),
+        min(figure["min_cosine"] for figure in figures),
+        min(figure["mean_cosine"] for figure in figures),
+    )
+
+
+def _remark(graph: GraphInfo) -> str:
+    """What a reader of the figures should know: who ran the graph, and what of it stayed float32."""
+    said = [graph.parity["run_by"]] if "run_by" in graph.parity else []
+    if kept := graph.parity.get("float32_layers"):
+        said.append(f"{len(kept)} layers in float32")
+    return "; ".join(said if graph.parity["passed"] else ["MISSES ITS BARS", *said])
+
+
+def _size(graph: GraphInfo) -> str:
+    return f"{sum(file.size for file in graph.files) / 1e6:.1f} MB"
+
+
 def _graphs(manifest: Manifest) -> list[tuple[str, GraphInfo]]:
     image = manifest.image.graphs if manifest.image is not None else {}
     text = [("fp32 from text", manifest.text.graph)] if manifest.text is not None else []
@@ -159,7 +223,7 @@ def _graph_rows(manifest: Manifest) -> list[tuple[object, ...]]:
         (
             precision,
             graph.files[0].path,
-            f"{sum(file.size for file in graph.files) / 1e6:.1f} MB",
+            _size(graph),
             " + ".join([str(graph.opset), *_operators(graph)]),
         )
         for precision, graph in _graphs(manifest)

@@ -33,6 +33,7 @@ _FLOAT = ir.DataType.FLOAT
 _PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})
 _COMBINING = frozenset({"Add", "Sub", "Mul", "Neg", "Gelu", "Relu", "Sigmoid", "Tanh", "Where"})
 _MOVING = frozenset({"Reshape", "Transpose", "Slice", "Split", "Concat", "Unsqueeze", "Squeeze", "Expand", "Gather"})
+_MARGIN = 8
 # Of the weights, how many may stay float32 before the graph is refused: it would be no half-precision graph.
 _MOST_FLOAT = 0.5
 
@@ -44,19 +45,24 @@ class Half:
     Attributes:
         dtype: in ONNX.
         array: in numpy.
-        limit: magnitude on calibration texts up to which a value counts as safe: an eighth of the largest number.
+        largest: number of the type.
         smallest: least normal number.
     """
 
     dtype: ir.DataType
     array: np.dtype
-    limit: float
+    largest: float
     smallest: float
+
+    @property
+    def limit(self) -> float:
+        """Magnitude on calibration texts up to which a value counts as safe on others."""
+        return self.largest / _MARGIN
 
 
 HALVES: dict[HalfName, Half] = {
-    "fp16": Half(ir.DataType.FLOAT16, np.dtype(np.float16), 65504 / 8, 2**-14),
-    "bf16": Half(ir.DataType.BFLOAT16, np.dtype(ml_dtypes.bfloat16), 3.38e38 / 8, 2.0**-126),
+    "fp16": Half(ir.DataType.FLOAT16, np.dtype(np.float16), 65504, 2**-14),
+    "bf16": Half(ir.DataType.BFLOAT16, np.dtype(ml_dtypes.bfloat16), 3.3895e38, 2.0**-126),
 }
 
 
@@ -178,7 +184,7 @@ class _Converter:
                 node.replace_input_with(index, self._as_float(value, node))
         if wants_half:
             for result in node.outputs:
-                result.dtype = self._half.dtype
+                result.type = ir.TensorType(self._half.dtype)
 
     def restore_outputs(self) -> None:
         """Let every output of the graph be float32 again, under its own name."""
@@ -225,7 +231,7 @@ def emulate(program: ir.Model) -> ir.Model:
         if value.const_value is not None and _is_half(value):
             array = value.const_value.numpy().astype(np.float32)
             value.const_value = ir.tensor(array, name=value.name)
-            value.dtype = _FLOAT
+            value.type = ir.TensorType(_FLOAT)
     for node in list(made.graph):
         for value in node.outputs:
             if _is_half(value):
@@ -236,6 +242,16 @@ def emulate(program: ir.Model) -> ir.Model:
 def float_layers(program: ir.Model) -> list[str]:
     """Names of the backbone's products with weights that stayed float32."""
     return [str(node.name) for node in program.graph if _weights(node)]
+
+
+def rounded_values(emulated: ir.Model) -> list[ir.Value]:
+    """The values that an emulated graph rounds, in its order."""
+    halves = {int(half.dtype) for half in HALVES.values()}
+    return [
+        node.inputs[0]
+        for node in emulated.graph
+        if node.op_type == "Cast" and node.attributes["to"].value in halves and node.inputs[0] is not None
+    ]
 
 
 def _is_half(value: ir.Value) -> bool:
@@ -249,7 +265,7 @@ def _round(maker: Maker, node: ir.Node, value: ir.Value) -> None:
     if node.op_type == "Cast":
         rounded = node
     else:
-        value.dtype = _FLOAT
+        value.type = ir.TensorType(_FLOAT)
         rounded = maker.node("Cast", (value,), value, dtype, to=int(dtype))
         maker.graph.insert_after(node, rounded)
     widened = maker.node("Cast", (rounded.outputs[0],), value, _FLOAT, to=int(_FLOAT))
