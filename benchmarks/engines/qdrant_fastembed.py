@@ -31,9 +31,7 @@ class Fastembed:
 
             # Pooled and normalised in the graph.
             pooled = {"pooling": PoolingType.DISABLED, "normalization": False, "output_name": "sentence_embedding"}
-            TextEmbedding.add_custom_model(
-                name, sources=source, model_file=_FILE, dim=opened.options["dimensions"], **pooled
-            )
+            TextEmbedding.add_custom_model(name, sources=source, model_file=_FILE, dim=opened.dimensions, **pooled)
             self._model = TextEmbedding(name, **how)
 
     def embed(self, texts: list[str], batch_size: int | None) -> Any:

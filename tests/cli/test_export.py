@@ -77,11 +77,11 @@ def test_json_has_the_documented_keys(tiny_folder: Callable[..., Path], call: Ca
     document = json.loads(result.out)
     assert {key: type(value).__name__ for key, value in document.items()} == {
         "bundle": "str", "source": "dict", "convert": "str", "tasks": "list", "pooling": "dict", "tokenizer": "dict",
-        "graphs": "list", "parity": "dict", "seconds": "float",
+        "graphs": "list", "parity": "dict", "precisions": "dict", "seconds": "float",
     }  # fmt: skip
     assert (document["bundle"], document["convert"], document["graphs"]) == ("out", "embed", ["fp32"])
     assert set(document["parity"]) == {
-        "passed", "samples", "max_abs", "min_cosine", "batch_invariance", "failures",
+        "passed", "samples", "max_abs", "min_cosine", "mean_cosine", "batch_invariance", "neighbour_overlap", "failures",
     }  # fmt: skip
     assert document["parity"]["passed"] is True
     shown = json.loads(call("inspect", "out", "--json").out)
