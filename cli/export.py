@@ -36,7 +36,7 @@ def export_command(model: str, output: Path | None, as_json: bool, **options: An
     Examples:
       pool-export intfloat/e5-small
       pool-export ./my-model --convert classify --pooler-config '{"pooling_type": "LAST"}' -o ./bundle
-      pool-export ./my-model --precision int8            # beside the float32 graph; fp16 and bf16 for GPUs
+      pool-export ./my-model --precision int8            # beside float32; fp16, bf16 for GPUs
       pool-export ./my-model --hf-overrides '{"matryoshka_dimensions": [64, 128]}' --json
     """
     try:

@@ -81,7 +81,8 @@ def test_json_has_the_documented_keys(tiny_folder: Callable[..., Path], call: Ca
     }  # fmt: skip
     assert (document["bundle"], document["convert"], document["graphs"]) == ("out", "embed", ["fp32"])
     assert set(document["parity"]) == {
-        "passed", "samples", "max_abs", "min_cosine", "mean_cosine", "batch_invariance", "neighbour_overlap", "failures",
+        "passed", "samples", "max_abs", "min_cosine", "mean_cosine", "batch_invariance",
+        "neighbour_overlap", "failures",
     }  # fmt: skip
     assert document["parity"]["passed"] is True
     shown = json.loads(call("inspect", "out", "--json").out)
