@@ -16,7 +16,7 @@ from ..runtime.cache import cache_folder
 from ..runtime.errors import MissingExtraError
 from ..runtime.system import available_cpus
 from .options import debug_option, json_option
-from .output import print_json, print_table
+from .output import print_json, print_table, print_wrapped
 
 # Extras that a user chooses between; "base" stands for what is always installed.
 EXTRAS = ("base", "cpu", "gpu", "openvino", "tensorrt", "image", "server", "otel", "export", "adopt")
@@ -130,7 +130,7 @@ def _show(facts: dict[str, Any]) -> None:
     click.echo(f"{facts['cpus']} usable core(s), {', '.join(facts['cpu_flags']) or 'no known vector extensions'}")
     click.echo(f"providers: {', '.join(facts['providers']) or 'none'}")
     for rule in facts["rules"]:
-        click.echo(rule)
+        print_wrapped(rule)
     click.echo(f"cache: {facts['cache']}\n")
     rows = [
         (extra, name, version or "-")
