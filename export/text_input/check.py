@@ -77,11 +77,10 @@ def check_tokens(reference: PreTrainedTokenizerBase, part: TextPart, program: ir
     corpus = fuzz_texts(specials)
     for name, text, want in _expected(reference, corpus, part.max_length):
         compared += 1
-        found = session.run(text)[0][0].tolist()
-        if found != want:
+        if difference := _difference(session, text, want):
             differing[name] += 1
             if len(shown) < _SHOWN:
-                shown.append(f"{text[:40]!r} {around(found, want)}")
+                shown.append(f"{text[:40]!r} {difference}")
     if differing:
         classes = ", ".join(f"{name} {count} of {len(corpus[name])}" for name, count in differing.most_common())
         raise ParityError(
@@ -93,6 +92,15 @@ def check_tokens(reference: PreTrainedTokenizerBase, part: TextPart, program: ir
             f"--text-input: only {compared} strings could be compared, expected {_FLOOR}; nothing was written"
         )
     return {"strings": compared}
+
+
+def _difference(session: TextSession, text: str, want: list[int]) -> str:
+    """How the graph's ids for a text differ; empty where they do not."""
+    try:
+        found: list[int] = session.run(text)[0][0].tolist()
+    except Exception as error:  # noqa: BLE001  (whatever an operator raises, it is an answer that differs)
+        return f"fails ({first_line(error)}), expected {want[:8]}"
+    return around(found, want) if found != want else ""
 
 
 def _expected(

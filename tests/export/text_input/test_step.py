@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from onnxruntime_extensions import get_library_path
@@ -20,7 +21,7 @@ from pool_export.export.errors import ExportError, ParityError
 from pool_export.export.pipeline import export_model
 from pool_export.export.request import ExportRequest
 from pool_export.export.text_input import check, wordpiece
-from pool_export.export.text_input.compose import text_part
+from pool_export.export.text_input.compose import text_part, tokenizer_program
 from pool_export.export.text_input.step import checked_text_part
 from pool_export.models_zoo.fuzz_texts import fuzz_texts
 from pool_export.poolers.spec import PoolingSpec
@@ -129,6 +130,30 @@ def test_a_tokenizer_that_differs_fails_the_export_and_nothing_is_written(tiny_f
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_letters_that_stand_for_special_tokens_inside_are_ordinary_in_a_text(bundle: Path):
+    """Whatever letters the graph uses for itself, a text that has them is read as the tokenizer reads it."""
+    tokenizer = AutoTokenizer.from_pretrained(bundle)
+    program = tokenizer_program(
+        text_part(tokenizer.backend_tokenizer.to_str(), POLICY, open_bundle(bundle).manifest.pooling, 20), 20
+    )
+    session = check.TextSession(ir.to_proto(program).SerializeToString())
+    for letter in map(chr, range(0x10000, 0x10020)):
+        for text in (letter, f"a{letter}b {letter}", f"[SEP]{letter}[SEP] {letter * 101}", f"{letter}\u0301.{letter}"):
+            assert session.run(text)[0][0].tolist() == tokenizer(text)["input_ids"], ascii(text)
+
+
+def test_an_operator_that_fails_is_a_difference(
+    tiny_folder: Any, embedder: PoolingSpec, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(self: Any, text: str, names: Any = None) -> Any:
+        raise ValueError("an operator gave up\nmore lines")
+
+    monkeypatch.setattr(check.TextSession, "run", broken)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder("bert", layers=1))
+    with pytest.raises(ParityError, match=r"on 6\d{3} of 6\d{3} strings .* fails \(an operator gave up\), expected"):
+        checked_text_part(tokenizer, POLICY, embedder, 20)
+
+
 @pytest.mark.usefixtures("short_corpus")
 def test_unigram_is_refused_by_name(tiny_folder: Any, embedder: PoolingSpec):
     tokenizer = AutoTokenizer.from_pretrained(tiny_folder("xlm-roberta", layers=1))
@@ -198,8 +223,6 @@ def test_what_has_no_text_part_is_said_at_once(
 def test_what_a_wordpiece_part_cannot_represent_is_named(
     tiny_folder: Any, embedder: PoolingSpec, change: Callable[[dict[str, Any]], None], message: str
 ):
-    from pool_export.export.text_input.compose import tokenizer_program
-
     content = json.loads((tiny_folder("bert", layers=1) / "tokenizer.json").read_text("utf-8"))
     content["post_processor"] = None
     change(content)
