@@ -6,6 +6,9 @@ python -m pool_export.benchmarks.bench --workload natural --contender 'pool-expo
 from __future__ import annotations
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,8 +41,8 @@ def _chosen(patterns: tuple[str, ...], workload: Workload, *, quick: bool) -> tu
 
 def run(
     workloads: tuple[str, ...], contenders: tuple[str, ...], settings: Settings, work: Path, *, quick: bool
-) -> dict[str, Any]:
-    """Measure the workloads one by one."""
+) -> Iterator[dict[str, Any]]:
+    """Measure the workloads one by one; after each, all that was found so far."""
     found: dict[str, Any] = {**machine.about(_PACKAGES), "threads": settings.threads, "quick": quick, "workloads": {}}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -48,7 +51,7 @@ def run(
             chosen = _chosen(contenders, workload, quick=quick)
             number = workload.quick if quick else workload.number
             found["workloads"][name] = measure(workload, chosen, settings, work, progress, number=number)
-    return found
+            yield found
 
 
 @click.command()
@@ -84,14 +87,17 @@ def main(
         settings = replace(settings, rounds=rounds)
     work = work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as an exception, so that every contender is ended too
+        signal.signal(number, lambda *_: sys.exit(1))
+    found: dict[str, Any] = {}
     try:
-        found = run(workloads, contenders, settings, work, quick=quick)
+        for found in run(workloads, contenders, settings, work, quick=quick):
+            if target is not None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
     except (ContenderError, RuntimeError) as error:
         raise click.ClickException(str(error)) from error
-    if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
-    else:
+    if target is None:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2))
 
 

@@ -257,7 +257,11 @@ def _open_all(
 def _probe(course: Course) -> Process:
     process = Process(ENVIRONMENTS["own"][0], course.work, name="roofline", threads=course.settings.threads)
     opened = {**course.prepared.opened, "threads": course.settings.threads, "precision": "fp32", "options": {}}
-    process.ask("open", engine=PROBE.engine, opened=opened)
+    try:
+        process.ask("open", engine=PROBE.engine, opened=opened)
+    except ContenderError:
+        process.close()
+        raise
     return process
 
 

@@ -55,7 +55,8 @@ def latency(axes: Axes, figures: Figures) -> None:
         style = {"ours": "-", "peer": ":", "hand-tuned": "--"}[one["role"]]
         axes.plot([int(size) for size in sizes], medians, style, marker=".", label=name)
     axes.set(xscale="log", yscale="log", xlabel="texts of a call", ylabel="p50 of a call, ms", title="Latency and load")
-    axes.legend(fontsize=7)
+    if axes.lines:
+        axes.legend(fontsize=7)
 
 
 def roofline(axes: Axes, figures: Figures) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -90,8 +92,14 @@ def _versions(packages: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+def _end_with_parent() -> None:
+    """Die with the parent (prctl(2), PR_SET_PDEATHSIG): a worker that stands still never sees its pipe close."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def main() -> None:
     """Answer lines until there are no more."""
+    _end_with_parent()
     # Libraries write to standard output as they like: the real one is for replies, theirs goes to the log.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
