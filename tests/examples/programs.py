@@ -107,7 +107,9 @@ def npm_packages(folder: Path) -> Path:
     """Install what a package-lock.json names (`npm ci`), once for each state of it; return the folder."""
     npm = tool("npm", "apt-get install nodejs npm (Node 20 or newer)")
     lock, done = folder / "package-lock.json", folder / "node_modules" / ".installed"
-    with FileLock(str(folder) + ".lock"):
+    build = folder.parents[2] / "build" / "hosts"
+    build.mkdir(parents=True, exist_ok=True)
+    with FileLock(build / f"{folder.name}.lock"):
         if not done.exists() or done.read_bytes() != lock.read_bytes():
             succeed([npm, "ci", "--no-audit", "--no-fund", "--prefix", folder])
             done.write_bytes(lock.read_bytes())

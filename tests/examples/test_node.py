@@ -106,6 +106,22 @@ def test_over_long_text_is_refused_or_cut(node: list[str], bundle_of: GetBundle)
     np.testing.assert_allclose(found, want.outputs.embedding, atol=1e-5)
 
 
+def test_the_snippets_of_the_page_run(node: list[str], bundle_of: GetBundle, checkout: Path, tmp_path: Path) -> None:
+    page = (checkout / "docs" / "hosts.md").read_text("utf-8")
+    snippets = re.findall(r"(?<!-->\n)^```js\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(snippets) == 2
+    for name in ("node_modules", "bundle.mjs", "open.mjs"):
+        (tmp_path / name).symlink_to(checkout / "examples" / "hosts" / "node" / name)
+    (tmp_path / "bundle").symlink_to(bundle_of("minilm"))
+    printed = []
+    for number, snippet in enumerate(snippets):
+        (tmp_path / f"snippet{number}.mjs").write_text(snippet, "utf-8")
+        # In that folder, because the snippets name "./bundle".
+        printed.append(succeed(["env", "--chdir", tmp_path, node[0], f"snippet{number}.mjs"]))
+    assert printed[0].startswith("384\n[")
+    assert "[ 1, 384 ]" in printed[1]
+
+
 @pytest.mark.parametrize("pair", [("word " * 300, "short"), ("short", "word " * 300), ("one " * 90, "other " * 101)])
 def test_the_longer_text_of_a_pair_is_cut(pair: tuple[str, str], node: list[str], bundle_of: GetBundle) -> None:
     bundle = bundle_of("cross-encoder")
