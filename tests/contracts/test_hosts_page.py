@@ -1,7 +1,8 @@
 """docs/hosts.md is true: its Python runs, and what it shows of other languages stands in the examples.
 
-The Python blocks share one namespace, in a folder with a bundle of every kind that they open. The JavaScript blocks run in
-tests/examples/test_node.py. A block under `<!-- from PATH -->` is part of that file, and no other language stands without one.
+The Python blocks share one namespace, in a folder with a bundle of every kind that they open. The JavaScript blocks
+run in tests/examples/test_node.py. A block under `<!-- from PATH -->` is part of that file; no other language stands
+without one.
 """
 
 from __future__ import annotations
