@@ -26,7 +26,7 @@ BLOCKS = [found.groupdict() for found in FENCE.finditer(PAGE.read_text("utf-8"))
 SHOWN = [block for block in BLOCKS if block["path"]]
 # Folder that the page opens -> arguments of `tiny_bundle`.
 BUNDLES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "matryoshka": ("bert", "base", {"export": {"hf_overrides": {"matryoshka_dimensions": [8, 16]}}}),
+    "matryoshka": ("qwen3", "base", {"export": {"hf_overrides": {"matryoshka_dimensions": [8, 16]}}}),
     "classifier": ("bert", "sequence_3", {}),
     "cross-encoder": ("bert", "sequence_1", {}),
     "reward": ("qwen3", "sequence_1", {"export": {"convert": "reward"}}),

@@ -38,10 +38,26 @@ def bundle_of(request: pytest.FixtureRequest) -> GetBundle:
     def bundle(name: str) -> Path:
         if name == "minilm":
             return request.getfixturevalue("minilm_bundle")
+        if name == "minilm-int8":
+            return _with_int8(request)
         family, head, options = TINY[name]
         return request.getfixturevalue("tiny_bundle")(family, head, **options)
 
     return bundle
+
+
+def _with_int8(request: pytest.FixtureRequest) -> Path:
+    """Export all-MiniLM-L6-v2 with an int8 graph beside the float32 one."""
+    from pool_export.export.pipeline import export_model
+    from pool_export.export.request import ExportRequest
+
+    target = request.getfixturevalue("shared_folder") / "bundles" / "minilm-int8"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not (target / "pool_export.json").exists():
+            folder = request.getfixturevalue("minilm_folder")
+            export_model(ExportRequest(model=str(folder), output=target, precision=("fp32", "int8")))
+    return target
 
 
 # Changes of the first case of a golden.json, and what a program says of each.

@@ -41,6 +41,15 @@ def test_golden_replays(name: str, node: list[str], bundle_of: GetBundle) -> Non
     assert verdict.startswith(f"passed: {len(golden['cases'])} cases, {pairs} pairs,")
 
 
+def test_an_int8_graph_replays_within_its_own_tolerance(node: list[str], bundle_of: GetBundle) -> None:
+    bundle = bundle_of("minilm-int8")
+    assert succeed([*node, "replay", bundle, "--precision", "int8"]).startswith("passed: ")
+    (quantised,), (exact,) = (
+        rows(succeed([*node, "embed", bundle, QUERY, "--precision", name])) for name in ("int8", "fp32")
+    )
+    assert 0.98 < np.dot(quantised, exact) < 0.99999
+
+
 def test_the_one_known_difference(node: list[str], bundle_of: GetBundle) -> None:
     """JavaScript's white space holds U+FEFF, Rust's does not: a tokenizer that splits on white space differs there."""
     bundle = bundle_of("unigram-cross-encoder")
