@@ -116,6 +116,18 @@ def shoot(page: Page, checkout: Path, name: str) -> None:
     page.screenshot(path=checkout / "build" / "hosts" / f"{name}.png", full_page=True)
 
 
+def test_the_int8_graph_is_taken_and_replays(sites: Callable[[str], str], visit: Callable[..., Page],
+                                             checkout: Path) -> None:  # fmt: skip
+    page = visit(sites("minilm-int8"))
+    assert " · int8 · " in page.inner_text("#model")
+    page.get_by_text("Is this browser right?").click()
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator("#verdict")).to_contain_text(re.compile("passed|failed"), timeout=READY)
+    assert page.inner_text("#verdict").startswith("passed: ")
+    assert search(page, QUERY)[0][0].startswith("Plants close the pores")
+    shoot(page, checkout, "browser-int8")
+
+
 @pytest.mark.parametrize("name", MAIN)
 def test_golden_replays_in_the_browser(name: str, sites: Callable[[str], str], visit: Callable[..., Page],
                                        bundle_of: GetBundle) -> None:  # fmt: skip

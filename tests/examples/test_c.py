@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -165,6 +166,27 @@ def test_matryoshka_is_cut_and_normalised_again(host: Path, bundle_of: GetBundle
 def test_token_rows_come_without_padding(host: Path, bundle_of: GetBundle) -> None:
     printed = succeed([host, "run", bundle_of("reward"), "rewards"], stdin="3 4 5 6 7\n8 9\n")
     assert [len(json.loads(line)) for line in printed.splitlines()] == [5, 2]
+
+
+def test_text_goes_through_the_text_graph(host: Path, tiny_bundle: Callable[..., Path]) -> None:
+    pytest.importorskip("pool_export.export.text_input", reason="this version writes no text graph")
+    extensions = pytest.importorskip("onnxruntime_extensions").get_library_path()
+    bundle = tiny_bundle("bert", "base", export={"text_input": True})
+    cases = json.loads((bundle / "golden.json").read_text("utf-8"))["cases"]
+    # The program reads a text a line, and a C string ends at NUL.
+    cases = [case for case in cases if not {"\n", "\0", "\r"} & set(case["text"])]
+    assert len(cases) >= 24
+    # The wheel's library is one of Python's modules; outside Python somebody has to load Python for it.
+    python = Path(sysconfig.get_config_var("LIBDIR")) / str(sysconfig.get_config_var("LDLIBRARY"))
+    if python.suffix != ".so":
+        pytest.fail(f"this Python has no shared library ({python}); run the tests with one that has")
+    printed = succeed(
+        [host, "text", bundle, "sentence_embedding", extensions],
+        stdin="".join(f"{case['text']}\n" for case in cases),
+        LD_PRELOAD=str(python),
+    )
+    found = [json.loads(line) for line in printed.splitlines()]
+    np.testing.assert_allclose(found, [case["outputs"]["sentence_embedding"] for case in cases], atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,15 @@ def test_golden_replays(name: str, node: list[str], bundle_of: GetBundle) -> Non
     assert verdict.startswith(f"passed: {len(golden['cases'])} cases, {pairs} pairs,")
 
 
+def test_an_int8_graph_replays_within_its_own_tolerance(node: list[str], bundle_of: GetBundle) -> None:
+    bundle = bundle_of("minilm-int8")
+    assert succeed([*node, "replay", bundle, "--precision", "int8"]).startswith("passed: ")
+    (quantised,), (exact,) = (
+        rows(succeed([*node, "embed", bundle, QUERY, "--precision", name])) for name in ("int8", "fp32")
+    )
+    assert 0.98 < np.dot(quantised, exact) < 0.99999
+
+
 def test_the_one_known_difference(node: list[str], bundle_of: GetBundle) -> None:
     """JavaScript's white space holds U+FEFF, Rust's does not: a tokenizer that splits on white space differs there."""
     bundle = bundle_of("unigram-cross-encoder")
@@ -104,6 +113,22 @@ def test_over_long_text_is_refused_or_cut(node: list[str], bundle_of: GetBundle)
     (found,) = rows(succeed([*node, "embed", bundle, long, "--truncate"]))
     (want,) = LLM(str(bundle)).embed(long, truncate_prompt_tokens=-1)
     np.testing.assert_allclose(found, want.outputs.embedding, atol=1e-5)
+
+
+def test_the_snippets_of_the_page_run(node: list[str], bundle_of: GetBundle, checkout: Path, tmp_path: Path) -> None:
+    page = (checkout / "docs" / "hosts.md").read_text("utf-8")
+    snippets = re.findall(r"(?<!-->\n)^```js\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(snippets) == 2
+    for name in ("node_modules", "bundle.mjs", "open.mjs"):
+        (tmp_path / name).symlink_to(checkout / "examples" / "hosts" / "node" / name)
+    (tmp_path / "bundle").symlink_to(bundle_of("minilm"))
+    printed = []
+    for number, snippet in enumerate(snippets):
+        (tmp_path / f"snippet{number}.mjs").write_text(snippet, "utf-8")
+        # In that folder, because the snippets name "./bundle".
+        printed.append(succeed(["env", "--chdir", tmp_path, node[0], f"snippet{number}.mjs"]))
+    assert printed[0].startswith("384\n[")
+    assert "[ 1, 384 ]" in printed[1]
 
 
 @pytest.mark.parametrize("pair", [("word " * 300, "short"), ("short", "word " * 300), ("one " * 90, "other " * 101)])

@@ -7,8 +7,10 @@
 
 #include <onnxruntime_c_api.h>
 
-enum { MAX_INPUTS = 4 };
-static const char *const KNOWN_INPUTS[MAX_INPUTS] = {"input_ids", "attention_mask", "token_type_ids", "pooling_mask"};
+enum { MAX_INPUTS = 5 };
+static const char TEXT[] = "text";
+static const char *const KNOWN_INPUTS[MAX_INPUTS] = {"input_ids", "attention_mask", "token_type_ids", "pooling_mask",
+                                                     TEXT};
 
 struct PoolGraph {
     const OrtApi *ort;
@@ -69,13 +71,14 @@ static bool read_outputs(PoolGraph *graph, OrtAllocator *allocator) {
     return true;
 }
 
-static bool start(PoolGraph *graph, const char *path) {
+static bool start(PoolGraph *graph, const char *path, const char *extensions) {
     const OrtApi *ort = graph->ort;
     OrtAllocator *allocator = NULL;
     OrtSessionOptions *options = NULL;
     bool done = ok(ort, ort->CreateEnv(ORT_LOGGING_LEVEL_WARNING, "pool", &graph->env)) &&
                 ok(ort, ort->DisableTelemetryEvents(graph->env)) &&
                 ok(ort, ort->CreateSessionOptions(&options)) &&
+                (extensions == NULL || ok(ort, ort->RegisterCustomOpsLibrary_V2(options, extensions))) &&
                 ok(ort, ort->CreateSession(graph->env, path, options, &graph->session)) &&
                 ok(ort, ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &graph->memory)) &&
                 ok(ort, ort->GetAllocatorWithDefaultOptions(&allocator)) && read_inputs(graph, allocator) &&
@@ -84,13 +87,13 @@ static bool start(PoolGraph *graph, const char *path) {
     return done;
 }
 
-PoolGraph *pool_open(const char *path) {
+PoolGraph *pool_open(const char *path, const char *extensions) {
     PoolGraph *graph = calloc(1, sizeof *graph);
     if (graph == NULL) return fail("out of memory"), NULL;
     graph->ort = OrtGetApiBase()->GetApi(ORT_API_VERSION);
     if (graph->ort == NULL) {
         fail("the onnxruntime library is older than the header this was built with");
-    } else if (start(graph, path)) {
+    } else if (start(graph, path, extensions)) {
         return graph;
     }
     pool_close(graph);
@@ -169,30 +172,59 @@ static bool copy_out(const OrtApi *ort, OrtValue *value, PoolOutput *output) {
     return true;
 }
 
+/* Run prepared inputs, copy the outputs out, and let go of both. */
+static bool run_inputs(PoolGraph *graph, OrtValue **inputs, const char *const *names, size_t count,
+                       PoolOutput *outputs) {
+    const OrtApi *ort = graph->ort;
+    OrtValue *values[POOL_MAX_OUTPUTS] = {NULL};
+    bool done = ok(ort, ort->Run(graph->session, NULL, graph->inputs, (const OrtValue *const *)inputs,
+                                 graph->input_count, names, count, values));
+    for (size_t i = 0; done && i < count; i++) done = copy_out(ort, values[i], &outputs[i]);
+    for (size_t i = 0; i < graph->input_count; i++) ort->ReleaseValue(inputs[i]);
+    for (size_t i = 0; i < count; i++) ort->ReleaseValue(values[i]);
+    if (!done) pool_free_outputs(outputs, count);
+    return done;
+}
+
 bool pool_run(PoolGraph *graph, const PoolText *texts, size_t batch, const char *const *names, size_t count,
               PoolOutput *outputs) {
-    const OrtApi *ort = graph->ort;
     size_t width = 1;
     for (size_t row = 0; row < batch; row++) width = texts[row].length > width ? texts[row].length : width;
     if (count > POOL_MAX_OUTPUTS) return fail("too many outputs asked for");
+    if (pool_has_input(graph, TEXT)) return fail("this graph takes text, not token ids");
     memset(outputs, 0, count * sizeof *outputs);
 
     int64_t *buffers = malloc(MAX_INPUTS * batch * width * sizeof *buffers);
-    OrtValue *inputs[MAX_INPUTS] = {NULL}, *values[POOL_MAX_OUTPUTS] = {NULL};
+    OrtValue *inputs[MAX_INPUTS] = {NULL};
     bool done = buffers != NULL || fail("out of memory");
     for (size_t i = 0; done && i < graph->input_count; i++) {
         inputs[i] = tensor_of(graph, graph->inputs[i], texts, batch, width, buffers + i * batch * width);
         done = inputs[i] != NULL;
     }
-    done = done && ok(ort, ort->Run(graph->session, NULL, graph->inputs, (const OrtValue *const *)inputs,
-                                    graph->input_count, names, count, values));
-    for (size_t i = 0; done && i < count; i++) done = copy_out(ort, values[i], &outputs[i]);
-
-    for (size_t i = 0; i < MAX_INPUTS; i++) ort->ReleaseValue(inputs[i]);
-    for (size_t i = 0; i < count; i++) ort->ReleaseValue(values[i]);
+    if (done) {
+        done = run_inputs(graph, inputs, names, count, outputs);
+    } else {
+        for (size_t i = 0; i < MAX_INPUTS; i++) graph->ort->ReleaseValue(inputs[i]);
+    }
     free(buffers);
-    if (!done) pool_free_outputs(outputs, count);
     return done;
+}
+
+bool pool_run_text(PoolGraph *graph, const char *text, const char *const *names, size_t count, PoolOutput *outputs) {
+    const OrtApi *ort = graph->ort;
+    const int64_t shape[1] = {1};
+    OrtAllocator *allocator = NULL;
+    OrtValue *input = NULL;
+    if (count > POOL_MAX_OUTPUTS) return fail("too many outputs asked for");
+    if (!pool_has_input(graph, TEXT)) return fail("this graph takes token ids, not text");
+    memset(outputs, 0, count * sizeof *outputs);
+    if (ok(ort, ort->GetAllocatorWithDefaultOptions(&allocator)) &&
+        ok(ort, ort->CreateTensorAsOrtValue(allocator, shape, 1, ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING, &input)) &&
+        ok(ort, ort->FillStringTensor(input, &text, 1))) {
+        return run_inputs(graph, &input, names, count, outputs);
+    }
+    ort->ReleaseValue(input);
+    return false;
 }
 
 void pool_free_outputs(PoolOutput *outputs, size_t count) {

@@ -27,8 +27,9 @@ typedef struct {
 
 typedef struct PoolGraph PoolGraph;
 
-/* Open an .onnx file; external data is found beside it. NULL on failure: pool_error says why. */
-PoolGraph *pool_open(const char *path);
+/* Open an .onnx file; external data is found beside it. A graph that takes text (onnx/model_text.onnx) needs the
+   library of onnxruntime-extensions; NULL for any other. NULL on failure: pool_error says why. */
+PoolGraph *pool_open(const char *path, const char *extensions);
 void pool_close(PoolGraph *graph);
 
 bool pool_has_input(const PoolGraph *graph, const char *name);
@@ -37,6 +38,8 @@ bool pool_has_output(const PoolGraph *graph, const char *name);
 /* Run a batch. Rows are padded on the right with token 0 under a mask of 0, which changes nothing. */
 bool pool_run(PoolGraph *graph, const PoolText *texts, size_t batch, const char *const *names, size_t count,
               PoolOutput *outputs);
+/* Run one UTF-8 text through a graph that takes text. */
+bool pool_run_text(PoolGraph *graph, const char *text, const char *const *names, size_t count, PoolOutput *outputs);
 void pool_free_outputs(PoolOutput *outputs, size_t count);
 
 /* Shorten a Matryoshka vector in place: the first `size` numbers, at length 1 again. */

@@ -1,4 +1,4 @@
-/* pool_host replay BUNDLE | run BUNDLE OUTPUT [DIMENSIONS] < token ids; see README.md. */
+/* pool_host replay|run|text BUNDLE …; see README.md. */
 
 #include <ctype.h>
 #include <errno.h>
@@ -13,7 +13,9 @@ enum { BATCH = 16, MAX_TOKENS = 8192, LINE = 1 << 17 };
 
 static const char USAGE[] =
     "pool_host replay BUNDLE                              golden.json through the graph; exit code 0 or 1\n"
-    "pool_host run    BUNDLE OUTPUT [DIMENSIONS] < IDS    one text a line: its token ids, then | and its segment ids\n";
+    "pool_host run    BUNDLE OUTPUT [DIMENSIONS] < IDS    one text a line: its token ids, then | and its segment ids\n"
+    "pool_host text   BUNDLE OUTPUT EXTENSIONS < TEXTS    one text a line, through onnx/model_text.onnx;\n"
+    "                                                     EXTENSIONS: the library of onnxruntime-extensions\n";
 
 typedef struct {
     int64_t ids[MAX_TOKENS], types[MAX_TOKENS];
@@ -87,30 +89,50 @@ static int run_lines(PoolGraph *graph, const char *name, size_t dimensions) {
     return done ? 0 : 1;
 }
 
+static int run_texts(PoolGraph *graph, const char *name) {
+    char *text = malloc(LINE);
+    bool done = text != NULL;
+    while (done && fgets(text, LINE, stdin) != NULL) {
+        PoolOutput output;
+        text[strcspn(text, "\n")] = '\0';
+        done = pool_run_text(graph, text, &name, 1, &output);
+        if (!done) break;
+        print_row(&output, 0, output.rank == 3 ? (size_t)output.shape[1] : 0, 0);
+        pool_free_outputs(&output, 1);
+    }
+    if (!done) fprintf(stderr, "error: %s\n", pool_error());
+    free(text);
+    return done ? 0 : 1;
+}
+
+static int run_command(PoolGraph *graph, char **argv, long dimensions) {
+    char golden[4096];
+    snprintf(golden, sizeof golden, "%s/golden.json", argv[2]);
+    if (strcmp(argv[1], "replay") == 0) return pool_replay(graph, golden);
+    if (!pool_has_output(graph, argv[3])) {
+        fprintf(stderr, "error: the graph has no output %s\n", argv[3]);
+        return 1;
+    }
+    return strcmp(argv[1], "text") == 0 ? run_texts(graph, argv[3]) : run_lines(graph, argv[3], (size_t)dimensions);
+}
+
 int main(int argc, char **argv) {
     const bool replays = argc == 3 && strcmp(argv[1], "replay") == 0;
     const bool runs = (argc == 4 || argc == 5) && strcmp(argv[1], "run") == 0;
-    const long dimensions = argc == 5 ? strtol(argv[4], NULL, 10) : 0;
-    if ((!replays && !runs) || (argc == 5 && dimensions < 1)) {
+    const bool reads = argc == 5 && strcmp(argv[1], "text") == 0;
+    const long dimensions = runs && argc == 5 ? strtol(argv[4], NULL, 10) : 0;
+    if ((!replays && !runs && !reads) || (runs && argc == 5 && dimensions < 1)) {
         fputs(USAGE, stderr);
         return 2;
     }
-    char model[4096], golden[4096];
-    snprintf(model, sizeof model, "%s/onnx/model.onnx", argv[2]);
-    snprintf(golden, sizeof golden, "%s/golden.json", argv[2]);
-    PoolGraph *graph = pool_open(model);
+    char model[4096];
+    snprintf(model, sizeof model, "%s/onnx/%s", argv[2], reads ? "model_text.onnx" : "model.onnx");
+    PoolGraph *graph = pool_open(model, reads ? argv[4] : NULL);
     if (graph == NULL) {
         fprintf(stderr, "error: %s\n", pool_error());
         return 1;
     }
-    int code = 1;
-    if (replays) {
-        code = pool_replay(graph, golden);
-    } else if (pool_has_output(graph, argv[3])) {
-        code = run_lines(graph, argv[3], (size_t)dimensions);
-    } else {
-        fprintf(stderr, "error: the graph has no output %s\n", argv[3]);
-    }
+    const int code = run_command(graph, argv, dimensions);
     pool_close(graph);
     return code;
 }

@@ -37,7 +37,8 @@ function idFaults(bundle, stated) {
   if (`${found.ids}` !== `${stated.input_ids}`) faults.push(`token ids differ: ${found.ids}`);
   // Segment ids count only where the graph reads them.
   const segments = bundle.session.inputNames.includes("token_type_ids");
-  if (segments && `${found.typeIds}` !== `${stated.token_type_ids}`) faults.push(`segment ids differ: ${found.typeIds}`);
+  const differ = segments && `${found.typeIds}` !== `${stated.token_type_ids}`;
+  if (differ) faults.push(`segment ids differ: ${found.typeIds}`);
   if (found.unpooled !== hiddenTokens(stated)) faults.push(`prompt lengths differ: ${found.unpooled}`);
   return faults;
 }
