@@ -60,7 +60,7 @@ def test_int8_and_fp16_graphs_of_every_kind_of_backbone_pass(family: str, tiny_f
 @pytest.mark.slow
 def test_a_trained_model_keeps_its_vectors(minilm_folder: Path, export: Export):
     graphs = export(minilm_folder, "fp16", "bf16", "int8").manifest.graphs
-    least = {"fp16": (0.99999, 0.99999), "bf16": (0.9999, 0.9999), "int8": (0.99, 0.998)}
+    least = {"fp16": (0.99999, 0.99999), "bf16": (0.9999, 0.9999), "int8": (0.99, 0.997)}
     for precision, (lowest, mean) in least.items():
         report = graphs[precision].parity
         figures = report["cases"]["batched"]["sentence_embedding"]
