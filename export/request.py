@@ -111,7 +111,10 @@ class ExportRequest:
                 raise ConfigError(f"{name} must be one of {', '.join(valid)}, got {getattr(self, name)!r}")
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise ConfigError(f"opset must be in [{MIN_OPSET}, {MAX_OPSET}], got {self.opset}")
-        object.__setattr__(self, "precision", parse_precisions(",".join(self.precision)))
+        try:
+            object.__setattr__(self, "precision", parse_precisions(",".join(self.precision)))
+        except ValueError as error:
+            raise ConfigError(f"precision: {error}") from error
         if self.max_model_len is not None and self.max_model_len < 1:
             raise ConfigError(f"max_model_len must be at least 1, got {self.max_model_len}")
         if self.revision and Path(self.model).expanduser().is_dir():

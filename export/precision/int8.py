@@ -21,6 +21,9 @@ from .linear import Linear, LinearGroup, find_linears
 from .nodes import Maker
 from .rounding import LEAST, MOST, ZERO_POINT, Scheme, best_scheme, round_weight
 
+# Functions whose answers are never further below zero than this: a row's least value need not be looked for.
+_DEEPEST = {"Gelu": 0.17, "Relu": LEAST, "Sigmoid": LEAST}
+
 _FLOAT, _UINT8 = ir.DataType.FLOAT, ir.DataType.UINT8
 
 
@@ -43,9 +46,9 @@ def quantize(program: ir.Model, schemes: Mapping[str, Scheme]) -> ir.Model:
         if scheme is None:
             continue
         first = group.layers[0].node
-        rounded, factor = _round(maker, first, group, scheme)
+        rounded, largest = _round(maker, first, group, scheme)
         for layer in group.layers:
-            _replace(maker, layer, rounded, factor, scheme)
+            _replace(maker, layer, rounded, largest, scheme)
     RemoveUnusedNodesPass()(made)
     return made
 
@@ -54,7 +57,7 @@ def _round(maker: Maker, before: ir.Node, group: LinearGroup, scheme: Scheme) ->
     """Put the rounding of a group's input in front of its first layer.
 
     Returns:
-        The rounded value, float32 again, and what the products have to be multiplied by, a number a row.
+        The rounded value as whole numbers in float32, and the largest magnitude of each row, which ``MOST`` stands for.
     """
     value = group.source
     column = ir.Shape([*(value.shape or ())[:-1], 1])
@@ -69,22 +72,26 @@ def _round(maker: Maker, before: ir.Node, group: LinearGroup, scheme: Scheme) ->
     if not np.all(scheme.divisors == 1):
         value = add("Mul", value, maker.constant(1 / scheme.divisors, f"{group.name}/factors"))
     high = add("ReduceMax", value, axis, keepdims=1, shape=column)
-    low = add("Neg", add("ReduceMin", value, axis, keepdims=1, shape=column), shape=column)
-    largest = add("Max", high, low, maker.constant(np.float32(LEAST)), shape=column)
-    factor = add("Mul", largest, maker.constant(np.float32(1 / MOST)), shape=column)
+    producer = value.producer()
+    if producer is not None and producer.op_type in _DEEPEST:
+        largest = add("Max", high, maker.constant(np.float32(_DEEPEST[producer.op_type])), shape=column)
+    else:
+        low = add("Neg", add("ReduceMin", value, axis, keepdims=1, shape=column), shape=column)
+        largest = add("Max", high, low, maker.constant(np.float32(LEAST)), shape=column)
     scaled = add("Mul", value, add("Div", maker.constant(np.float32(MOST)), largest, shape=column))
     integers = add("QuantizeLinear", scaled, one, zero_point, dtype=_UINT8)
-    return add("DequantizeLinear", integers, one, zero_point), factor
+    return add("DequantizeLinear", integers, one, zero_point), largest
 
 
-def _replace(maker: Maker, layer: Linear, rounded: ir.Value, factor: ir.Value, scheme: Scheme) -> None:
+def _replace(maker: Maker, layer: Linear, rounded: ir.Value, largest: ir.Value, scheme: Scheme) -> None:
     """Let a layer multiply the rounded value by its rounded weights; its bias stays as it is."""
     node, graph, result = layer.node, maker.graph, layer.node.outputs[0]
     integers, scale = round_weight(layer.weight * scheme.divisors[:, None])
+    scale = scale / np.float32(MOST)  # of a row's scale, which is its largest value by MOST
     inputs = (maker.constant(integers, f"{result.name}/weight"), maker.constant(scale, f"{result.name}/scale"))
     restored = maker.node("DequantizeLinear", inputs, inputs[0], _FLOAT, axis=1)
     product = maker.node("MatMul", (rounded, restored.outputs[0]), result, _FLOAT)
-    chain = [restored, product, maker.node("Mul", (product.outputs[0], factor), result, _FLOAT)]
+    chain = [restored, product, maker.node("Mul", (product.outputs[0], largest), result, _FLOAT)]
     if layer.bias is not None:
         chain.append(maker.node("Add", (chain[-1].outputs[0], layer.bias), result, _FLOAT))
     for made in chain:

@@ -14,6 +14,8 @@ LEAST = 1e-8  # magnitude below which a row counts as zero
 
 # Exponents of SmoothQuant (arXiv 2211.10438) that are tried, 0 for none of it.
 _STRENGTHS = (0.0, 0.5, 0.65)
+# Moving scale takes a pass over the values at run time: it has to be worth this much.
+_WORTH = 1.2
 # Shares of a column's largest weight that are tried as its range: cutting off one weight may round the others better.
 _CUTS = np.linspace(0.6, 1.0, 21)
 
@@ -83,7 +85,7 @@ def divisors_of(values: Array, weight: Array, strength: float) -> Array:
 
 
 def best_scheme(values: Array, weight: Array) -> Scheme:
-    """The scheme of least error on recorded rows.
+    """The scheme of least error on recorded rows; without divisors where they gain little.
 
     Args:
         values: float32 ``[rows, inputs]``.
@@ -97,4 +99,5 @@ def best_scheme(values: Array, weight: Array) -> Scheme:
         integers, scale = round_weight(weight * divisors[:, None], _CUTS[-1:])
         change = round_rows(values / divisors) @ (integers * scale) - wanted
         tried.append(Scheme(divisors, float(np.sqrt((change**2).sum(axis=1).mean())) / spread))
-    return min(tried, key=lambda scheme: scheme.error)
+    plain, best = tried[0], min(tried, key=lambda scheme: scheme.error)
+    return plain if plain.error <= _WORTH * best.error else best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from pool_export.export.precision.int8 import plan, quantize
 from pool_export.export.precision.linear import find_linears
@@ -38,6 +39,20 @@ def test_a_gemm_keeps_its_bias_outside_of_the_rows_scale(run: Run):
     made = quantize(program, {"x": Scheme(np.ones(4, np.float32), 0.0)})
     (found,) = run(made, TEXTS[0])
     np.testing.assert_allclose(found, by_hand(TEXTS[0], WEIGHT, np.ones(4)) + BIAS, atol=1e-5)
+
+
+@pytest.mark.parametrize("function", ["Relu", "Gelu", "Sigmoid", "Tanh"])
+def test_what_a_function_answers_is_rounded_by_its_rows_too(function: str, run: Run):
+    """Some functions are known not to go far below zero, so their least value is not looked for."""
+    program = graph_of(f"s = {function}(x)\ny = MatMul(s, w)", w=WEIGHT)
+    program.graph[0].outputs[0].shape = ir.Shape(["batch_size", "sequence_length", 4])
+    x = 3 * TEXTS
+    values = run(graph_of(f"s = {function}(x)\ny = MatMul(s, w)", w=np.eye(4, 32)), x)[0][..., :4]
+    made = quantize(program, {"s": Scheme(np.ones(4, np.float32), 0.0)})
+    assert ("ReduceMin" in [node.op_type for node in made.graph]) == (function == "Tanh")
+    beyond = values.max(axis=-1) > 0.17  # else the row is rounded by that bound
+    assert beyond.sum() >= 10
+    np.testing.assert_allclose(run(made, x)[0][beyond], by_hand(values, WEIGHT, np.ones(4))[beyond], atol=1e-5)
 
 
 def test_no_row_depends_on_another(run: Run):

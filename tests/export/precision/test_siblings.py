@@ -57,6 +57,20 @@ def test_int8_and_fp16_graphs_of_every_kind_of_backbone_pass(family: str, tiny_f
     ]  # fmt: skip
 
 
+@pytest.mark.slow
+def test_a_trained_model_keeps_its_vectors(minilm_folder: Path, export: Export):
+    graphs = export(minilm_folder, "fp16", "bf16", "int8").manifest.graphs
+    least = {"fp16": (0.99999, 0.99999), "bf16": (0.9999, 0.9999), "int8": (0.99, 0.997)}
+    for precision, (lowest, mean) in least.items():
+        report = graphs[precision].parity
+        figures = report["cases"]["batched"]["sentence_embedding"]
+        assert figures["min_cosine"] > lowest
+        assert figures["mean_cosine"] > mean
+        assert report["batch_invariance"] < 1e-6
+        assert report["float32_layers"] == []
+    assert graphs["int8"].parity["layers"] == 36
+
+
 def test_users_open_each_graph_by_its_precision(tiny_folder: Any, export: Export):
     folder = export(tiny_folder("bert", layers=1, hidden_size=64), "fp16", "bf16", "int8").folder
     texts = list(sentences()[40:60])
