@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..runtime.files import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,28 +95,13 @@ def write_output(path: Path, records: Sequence[dict[str, Any]], arrays: Sequence
     if path.suffix == ".npy" and len({np.shape(array) for array in arrays}) > 1:
         raise click.UsageError("rows differ in length, .npy cannot hold them; use --output NAME.jsonl")
     try:
-        with _replacing(path) as stream:
+        with replacing(path) as stream:
             if path.suffix == ".npy":
                 np.save(stream, np.stack(arrays).astype(np.float32))
             else:
                 stream.writelines(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def print_records(records: Iterable[dict[str, Any]]) -> None:
@@ -164,9 +148,3 @@ def _text_of(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise click.UsageError(f"{where}: expected a string or an object with {' or '.join(_TEXT_KEYS)}")
     return value
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -28,6 +28,7 @@ class Admission:
     cases: int
     max_abs: float
     min_cosine: float
+    mean_cosine: float
     failures: tuple[str, ...]
 
 
@@ -42,10 +43,26 @@ def admit(engine: Engine) -> Admission | None:
         BundleError: no golden vectors to check with.
         RuntimeFailure: it cannot run them.
     """
-    session = engine.session
-    place = session.place
+    place = engine.session.place
     if (place.device, place.compute) == _VERIFIED:
         return None
+    found = check(engine)
+    if found.failures:
+        raise ProviderError(
+            f"{found.backend} in {found.precision} disagrees with the golden vectors of {engine.bundle.name} on this "
+            f"host ({'; '.join(found.failures[:_SHOWN])}; {len(found.failures)} in all); choose another --device or "
+            "--precision, cpu and fp32 are as the export verified them"
+        )
+    return found
+
+
+def check(engine: Engine) -> Admission:
+    """Compare an engine with the golden vectors, or return what was found when this host last did.
+
+    Raises:
+        BundleError, RuntimeFailure: as ``admit``.
+    """
+    session, place = engine.session, engine.session.place
     hashes = [file.sha256 for file in session.info.files]
     path = record_path("admitted", host(), session.backend.version, place.device, place.compute, *hashes)
     found = read_record(path, Admission)
@@ -58,13 +75,8 @@ def admit(engine: Engine) -> Admission | None:
             cases=result.cases,
             max_abs=result.max_abs,
             min_cosine=result.min_cosine,
+            mean_cosine=result.mean_cosine,
             failures=tuple(result.failures),
         )
         write_record(path, found)
-    if found.failures:
-        raise ProviderError(
-            f"{found.backend} in {found.precision} disagrees with the golden vectors of {engine.bundle.name} on this "
-            f"host ({'; '.join(found.failures[:_SHOWN])}; {len(found.failures)} in all); choose another --device or "
-            "--precision, cpu and fp32 are as the export verified them"
-        )
     return found

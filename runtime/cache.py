@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
 import platform
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
+from .files import replacing
 
 T = TypeVar("T")
 
@@ -57,17 +57,9 @@ def write_record(path: Path, record: object) -> bool:
     """Write a record whole or not at all; return whether it could be written. A cache that cannot be is no error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    except OSError as error:
-        _log.info("%s cannot be written: %s", path, error.strerror)
-        return False
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with replacing(path) as stream:
             stream.write(msgspec.json.format(msgspec.json.encode(record), indent=2))
-        os.replace(name, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
         _log.info("%s cannot be written: %s", path, error.strerror)
         return False
     return True

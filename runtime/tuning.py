@@ -13,15 +13,14 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from ..poolers.errors import PoolExportError
-from .admission import admit
+from .admission import admit, check
 from .backends.providers import available
 from .bundle import Bundle
 from .cache import write_record
 from .config import RuntimeConfig
 from .engine import Engine
-from .errors import InputError, ProviderError
+from .errors import InputError
 from .prompts import Prompt
-from .replay import replay
 from .system import available_cpus
 from .tokens import Encoded
 from .tuned import Tuned, tuned_path
@@ -171,13 +170,13 @@ def _open(bundle: Bundle, candidate: Candidate, least: float, show: Show) -> Eng
         engine = Engine(bundle, candidate.config)
         candidate.backend = engine.session.backend.version
         admit(engine)
-        result = replay(engine, check_ids=False)
+        found = check(engine)
     except PoolExportError as error:
         candidate.problem = str(error)
         return None
-    candidate.min_cosine, candidate.mean_cosine = result.min_cosine, result.mean_cosine
-    if result.min_cosine < least:
-        candidate.problem = f"min cosine {result.min_cosine:.5f} is below {least}"
+    candidate.min_cosine, candidate.mean_cosine = found.min_cosine, found.mean_cosine
+    if found.min_cosine < least:
+        candidate.problem = f"min cosine {found.min_cosine:.5f} is below {least}"
         return None
     return engine
 
@@ -190,8 +189,6 @@ def _rate(engine: Engine, inputs: Sequence[Encoded]) -> float:
 
 
 def _record(best: Candidate, threads: int) -> Tuned:
-    if best.problem:
-        raise ProviderError(best.problem)
     return Tuned(
         device=best.config.device,
         precision=best.config.precision,
