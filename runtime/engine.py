@@ -75,11 +75,11 @@ class Engine:
         self.bundle = bundle
         self.config = config
         self.tokenizer = TextTokenizer(bundle.path("tokenizer.json"), bundle.manifest.tokenizer, max_length)
-        self.session = Session(bundle, config)
+        self.memory = memory or MemoryBudget.of(config.memory_limit)
+        self.session = Session(bundle, config, room=self.memory.limit)
         self.images = ImageEngine(bundle, config)
         self.token_level = _token_level_outputs(self.session.info)
         self.max_tokens = _token_budget(config, bundle.manifest.pooling, self.session.batch_tokens)
-        self.memory = memory or MemoryBudget.of(config.memory_limit)
         self.holds_memory = False
         self._cost: BatchCost | None = None
         if self.memory.limit is not None and self.session.on_cpu:
@@ -135,10 +135,12 @@ class Engine:
             max_tokens=self.max_tokens,
             max_rows=self.config.max_batch_size,
             fits=self.fits,
+            streams=self.streams,
         )
 
         def answers(batch: Batch) -> list[Rows]:
-            return [checked(answer) for answer in self.forward([inputs[row] for row in batch.rows], outputs)]
+            rows = self.forward([inputs[row] for row in batch.rows], outputs, alone=len(plan) == 1)
+            return [checked(answer) for answer in rows]
 
         with in_streams(answers, plan, self.session.streams) as done:
             for batch, rows in zip(plan, done, strict=True):
@@ -165,14 +167,19 @@ class Engine:
         if self._cost is not None and (longest := max(map(len, inputs), default=0)):
             self.memory.check(self._cost(1, longest), longest)
 
-    def forward(self, batch: Sequence[Encoded], outputs: Sequence[str]) -> list[Rows]:
+    def forward(self, batch: Sequence[Encoded], outputs: Sequence[str], *, alone: bool = False) -> list[Rows]:
         """Run one batch, texts or images, padded to its longest. The numbers are not checked (see ``checked``).
+
+        Args:
+            batch: what to run.
+            outputs: graph outputs to return.
+            alone: no other batch waits or runs, so it may have the threads of every stream.
 
         Raises:
             RuntimeFailure: the graph failed.
         """
         if batch[0].image is not None:
-            return self.images.forward([item.image for item in batch], outputs)
+            return self.images.forward([item.image for item in batch], outputs, alone=alone)
         feeds = self._feeds(batch)
         count, length = feeds["input_ids"].shape
         # What an ordinary batch takes is kept for the next one. What a long text took goes back after the next
@@ -180,7 +187,8 @@ class Engine:
         is_long = length > self.max_tokens
         gives_back = self.holds_memory and not is_long
         with self.memory.reserve(self._cost(count, length) if self._cost is not None else 0):
-            values = self.session.run(feeds, outputs, gives_back=gives_back)
+            # What goes back is what the streams hold.
+            values = self.session.run(feeds, outputs, gives_back=gives_back, alone=alone and not gives_back)
         if is_long or gives_back:
             self.holds_memory = is_long  # another stream's ordinary batch says nothing of it
         rows: list[Rows] = [{} for _ in batch]

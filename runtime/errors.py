@@ -38,3 +38,12 @@ class MissingExtraError(PoolExportError, ImportError):
         super().__init__(f"{reason}{package} is not installed; run: pip install 'pool-export[{extra}]'")
         self.package = package
         self.extra = extra
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a library's message that is no place in its sources.
+
+    onnxruntime's messages end with such places, OpenVINO's begin with them.
+    """
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Exception from ")), type(error).__name__)

@@ -90,7 +90,7 @@ class ImageEngine:
         budget = self._config.max_batch_tokens or self.session.batch_tokens
         plan = plan_batches([self.tokens] * len(images), max_tokens=budget, max_rows=self._config.max_batch_size)
         for batch in plan:
-            answers = self.forward([images[row] for row in batch.rows], outputs)
+            answers = self.forward([images[row] for row in batch.rows], outputs, alone=True)
             for row, answer in zip(batch.rows, answers, strict=True):
                 results[row] = {name: require_finite(value, name) for name, value in answer.items()}
             if progress is not None:
@@ -106,15 +106,16 @@ class ImageEngine:
         """
         return self._tower.tokens
 
-    def forward(self, images: Sequence[Any], outputs: Sequence[str]) -> list[Rows]:
-        """Preprocess and run one batch; the numbers are not checked.
+    def forward(self, images: Sequence[Any], outputs: Sequence[str], *, alone: bool = False) -> list[Rows]:
+        """Preprocess and run one batch, which may have every thread where it is ``alone``. The numbers are not checked.
 
         Raises:
             InputError, RuntimeFailure: as ``run``.
         """
         tower, session = self._tower, self.session
         names = {name: _counterpart(name, session.output_names) for name in outputs}
-        values = session.run({"pixel_values": pixel_values(images, tower.policy)}, sorted(set(names.values())))
+        feeds = {"pixel_values": pixel_values(images, tower.policy)}
+        values = session.run(feeds, sorted(set(names.values())), alone=alone)
         return [
             {name: np.array(values[own][position], dtype=np.float32) for name, own in names.items()}
             for position in range(len(images))

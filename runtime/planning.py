@@ -11,6 +11,8 @@ _MAX_PADDING = 0.1
 # Below this share of a full batch there is room for any padding.
 _FREE_SHARE = 1 / 16
 
+# Tokens that are not worth a stream of their own: starting its thread takes a tenth of a millisecond.
+_LEAST_SHARE = 32
 
 Fits = Callable[[int, int], bool]  # whether so many rows of such a length may run together
 
@@ -42,32 +44,45 @@ def always_fits(rows: int, length: int) -> bool:
     return True
 
 
-def plan_batches(lengths: Sequence[int], *, max_tokens: int, max_rows: int, fits: Fits = always_fits) -> list[Batch]:
+def plan_batches(
+    lengths: Sequence[int], *, max_tokens: int, max_rows: int, fits: Fits = always_fits, streams: int = 1
+) -> list[Batch]:
     """Group texts of similar length so that little padding is computed.
 
     The longest come first: the allocator sees its largest request at once and a progress bar
-    speeds up instead of stalling. A text longer than ``max_tokens`` runs alone.
+    speeds up instead of stalling. A text longer than ``max_tokens`` runs alone. What is less than a few rounds
+    of full batches is cut so that every stream has as much to do.
 
     Args:
         lengths: token count of every text.
         max_tokens: largest ``rows * length`` of a batch.
         max_rows: most texts in a batch.
         fits: what else limits a batch, memory; the more rows the less it fits.
+        streams: batches that run at once.
 
     Returns:
         Batches that cover every index exactly once.
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    share = _even_share(sum(lengths), max_tokens, streams)
     batches: list[Batch] = []
     start = 0
     while start < len(order):
         length = lengths[order[start]]
-        rows = max(1, min(max_rows, max_tokens // max(1, length)))
+        rows = max(1, min(max_rows, max_tokens // max(1, length), -(-share // max(1, length))))
         while rows > 1 and not fits(rows, length):
             rows -= 1
         batches.append(Batch(tuple(order[start : start + rows]), length))
         start += rows
     return batches
+
+
+def _even_share(total: int, max_tokens: int, streams: int) -> int:
+    """Tokens of a batch, at most ``max_tokens``, such that rounds of ``streams`` batches share the work evenly."""
+    if streams == 1 or not total:
+        return max_tokens
+    rounds = -(-total // (streams * max_tokens))
+    return min(max_tokens, max(_LEAST_SHARE, -(-total // (streams * rounds))))
 
 
 def fill_batch(

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..poolers.errors import PoolExportError
 from .backends.backend import Load, Place
 from .backends.choice import open_backend, places
-from .backends.providers import first_line
 from .bundle import Bundle
 from .config import RuntimeConfig
-from .errors import BundleError, RuntimeFailure
+from .errors import BundleError, RuntimeFailure, first_line
 from .manifest import GraphInfo
+from .params import PoolingParams
 from .planning import default_tokens
+from .postprocess import required_output
 from .system import available_cpus
 
 Array = np.ndarray
@@ -22,6 +22,8 @@ Array = np.ndarray
 # Each holds the intermediate results of a batch.
 _MOST_STREAMS = 4
 _ON_CPU = frozenset({"cpu", "openvino"})
+# Bytes of weights that may be in memory twice, so that a text that is alone has every thread.
+_WIDENED = 256 * 2**20
 
 INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids", "pooling_mask", "pixel_values"})
 
@@ -41,8 +43,20 @@ class Session:
         streams: forward passes that are worth running at once, from as many Python threads.
     """
 
-    def __init__(self, bundle: Bundle, config: RuntimeConfig, graphs: Mapping[str, GraphInfo] | None = None) -> None:
-        """Load the graph of ``config.precision`` on ``config.device``, out of ``graphs`` where they are not the text's.
+    def __init__(
+        self,
+        bundle: Bundle,
+        config: RuntimeConfig,
+        graphs: Mapping[str, GraphInfo] | None = None,
+        room: int | None = None,
+    ) -> None:
+        """Load the graph of ``config.precision`` on ``config.device``.
+
+        Args:
+            bundle: the opened bundle.
+            config: where and how.
+            graphs: what to choose from, where it is not the text's graphs.
+            room: bytes that the process may have in memory, where that is limited.
 
         Raises:
             BundleError: no such graph, a damaged file, or one that differs from the manifest's signature.
@@ -54,25 +68,27 @@ class Session:
 
         def load(place: Place) -> Load:
             streams = config.streams or (min(self.threads, _MOST_STREAMS) if place.device in _ON_CPU else 1)
-            path = bundle.path(graphs[place.graph].files[0].path)
-            return Load(path=path, place=place, threads=self.threads, streams=streams)
+            info = graphs[place.graph]
+            size = sum(bundle.path(file.path).stat().st_size for file in info.files)
+            return Load(
+                path=bundle.path(info.files[0].path),
+                place=place,
+                threads=self.threads,
+                streams=streams,
+                usual=_usual_output(bundle, info),
+                widens=streams > 1 and size <= min(_WIDENED, _WIDENED if room is None else room // 8),
+            )
 
         tried = places(graphs, config.device, config.precision, str(bundle.folder))
-        try:
-            self.backend, self.place = open_backend(tried, load)
-        except PoolExportError:
-            raise
-        except Exception as error:
-            raise BundleError(
-                f"{load(tried[-1]).path} cannot be loaded ({first_line(error)}); it is truncated or damaged, export "
-                "the model again"
-            ) from error
+        self.backend, self.place = open_backend(tried, load)
         self.info = graphs[self.place.graph]
         self.device, self.precision, self.streams = self.place.device, self.place.compute, self.backend.streams
         self.input_names, self.output_names = self.backend.input_names, self.backend.output_names
         self._check_signature(load(self.place).path.as_posix())
 
-    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool = True) -> dict[str, Array]:
+    def run(
+        self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool = True, alone: bool = False
+    ) -> dict[str, Array]:
         """Run one batch.
 
         Args:
@@ -80,6 +96,7 @@ class Session:
                 ``[batch_size, 3, height, width]``); inputs the graph does not declare are left out.
             outputs: names to compute and copy back.
             gives_back: return the memory of intermediate results afterwards.
+            alone: nothing else waits to be run.
 
         Returns:
             Output name -> float32 array.
@@ -89,7 +106,7 @@ class Session:
         """
         used = {name: feeds[name] for name in self.input_names}
         try:
-            values = self.backend.run(used, outputs, gives_back=gives_back)
+            values = self.backend.run(used, outputs, gives_back=gives_back, alone=alone)
         except Exception as error:
             shape = next(iter(used.values())).shape
             raise RuntimeFailure(f"the graph failed on a batch of shape {shape}: {first_line(error)}") from error
@@ -121,3 +138,11 @@ class Session:
                 )
         if unknown := set(self.input_names) - INPUT_NAMES:
             raise BundleError(f"{path} has inputs this version does not feed: {', '.join(sorted(unknown))}")
+
+
+def _usual_output(bundle: Bundle, graph: GraphInfo) -> str:
+    """The output of the bundle's first task, or a graph's first one, where it is not the text's."""
+    names, spec = [item.name for item in graph.outputs], bundle.manifest.pooling
+    if graph not in bundle.manifest.graphs.values():
+        return names[0]
+    return required_output(spec.tasks[0], spec, names, PoolingParams())

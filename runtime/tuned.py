@@ -36,30 +36,32 @@ class Tuned:
     min_cosine: float
     date: str
 
+    def applied(self, config: RuntimeConfig) -> RuntimeConfig:
+        """Fill in what was chosen."""
+        return replace(
+            config,
+            device=self.device,
+            precision=self.precision,
+            streams=self.streams,
+            max_batch_tokens=self.max_batch_tokens,
+        )
+
 
 def tuned_path(bundle: Bundle) -> Path:
     """Where the choice for a bundle is kept: by host, and by its graphs."""
     return record_path("tuned", host(), *(file.sha256 for file in bundle.manifest.files()))
 
 
-def with_tuned(config: RuntimeConfig, bundle: Bundle, threads: int) -> RuntimeConfig:
-    """Fill in the stored choice where the options leave all of it open: device, precision, streams, batch tokens.
+def stored_choice(config: RuntimeConfig, bundle: Bundle, threads: int) -> Tuned | None:
+    """The choice for this host, where the options leave all of it open: device, precision, streams, batch tokens.
 
     A choice made with another number of threads is not used.
     """
     is_open = (config.device, config.precision) == ("auto", "auto") and not config.streams
     if not is_open or config.max_batch_tokens:
-        return config
+        return None
     found = read_record(tuned_path(bundle), Tuned)
-    if found is None:
-        return config
-    if found.threads != threads:
+    if found is not None and found.threads != threads:
         _log.info("tuned with %d threads, there are %d now; run: pool-export tune", found.threads, threads)
-        return config
-    return replace(
-        config,
-        device=found.device,
-        precision=found.precision,
-        streams=found.streams,
-        max_batch_tokens=found.max_batch_tokens,
-    )
+        return None
+    return found

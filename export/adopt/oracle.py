@@ -15,7 +15,8 @@ import numpy as np
 from ...poolers.architectures import OFFSET_POSITION_FAMILIES
 from ...poolers.parts import HeadStep
 from ...poolers.spec import PoolingSpec
-from ...runtime.backends.providers import first_line, load_onnxruntime
+from ...runtime.backends.providers import load_onnxruntime
+from ...runtime.errors import first_line
 from ...runtime.system import available_cpus
 from ..errors import ParityError, SourceError
 from ..functions import FUNCTIONS

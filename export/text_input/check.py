@@ -12,9 +12,9 @@ import onnx_ir as ir
 from transformers import PreTrainedTokenizerBase
 
 from ...models_zoo.fuzz_texts import fuzz_texts
-from ...runtime.backends.providers import first_line, load_onnxruntime
+from ...runtime.backends.providers import load_onnxruntime
 from ...runtime.bars import BARS
-from ...runtime.errors import MissingExtraError
+from ...runtime.errors import MissingExtraError, first_line
 from ...runtime.golden import Golden
 from ...runtime.replay import compare
 from ..errors import ExportError, ParityError

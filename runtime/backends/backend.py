@@ -31,12 +31,23 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """One graph to open: its file, compute threads of all streams together, and how many passes run at once."""
+    """One graph to open.
+
+    Attributes:
+        path: its file.
+        place: where and how it runs.
+        threads: compute threads, of all streams together.
+        streams: passes that run at once.
+        usual: the output that most requests ask for; the first of them should find everything ready.
+        widens: open it a second time, for passes that run alone and then have every thread; costs its weights again.
+    """
 
     path: Path
     place: Place
     threads: int
     streams: int
+    usual: str
+    widens: bool = False
 
 
 class Backend(Protocol):
@@ -54,13 +65,14 @@ class Backend(Protocol):
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
 
-    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool) -> list[Array]:
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool, alone: bool) -> list[Array]:
         """Run one batch and return the outputs in the order asked for.
 
         Args:
             feeds: exactly the declared inputs.
             outputs: names of ``output_names``.
             gives_back: return the memory of intermediate results afterwards.
+            alone: nothing else waits to be run, so it may have the threads of the other streams.
 
         Raises:
             Exception: the library's own; ``session.Session`` makes it a ``RuntimeFailure``.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import cast
 
 from ...poolers.errors import PoolExportError
-from ..errors import MissingExtraError, ProviderError
+from ..errors import BundleError, MissingExtraError, ProviderError, first_line
 from ..manifest import Precision, default_precision, existing_precision
 from .backend import Backend, Load, Place
 from .onnx_runtime import OnnxRuntimeBackend
@@ -66,15 +66,23 @@ def open_backend(tried: list[Place], load: Callable[[Place], Load]) -> tuple[Bac
     Raises:
         ProviderError: none works.
         MissingExtraError: the last one's library is not installed.
-        Exception: a library's own, for a file it cannot read.
+        BundleError: a file that a library cannot read.
     """
     for following, place in enumerate(tried, 1):
+        opening = load(place)
         try:
-            return BACKENDS[place.device](load(place)), place
+            return BACKENDS[place.device](opening), place
         except (ProviderError, MissingExtraError) as error:
             if following == len(tried):
                 raise
             logger.warning("device auto: %s; taking %s instead", _reason(error, place), tried[following].device)
+        except PoolExportError:
+            raise
+        except Exception as error:
+            raise BundleError(
+                f"{opening.path} cannot be loaded ({first_line(error)}); it is truncated or damaged, export the model "
+                "again"
+            ) from error
     raise ProviderError("this onnxruntime has none of the known execution providers")
 
 

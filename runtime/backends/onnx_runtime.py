@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from .providers import load_onnxruntime, open_session
 
 
 class OnnxRuntimeBackend:
-    """One ``InferenceSession``; every stream is a thread of its caller's."""
+    """An ``InferenceSession`` of which every stream is a thread of its caller's, and one for a pass that is alone."""
 
     def __init__(self, load: Load) -> None:
         """Open the graph on the device of ``load.place``.
@@ -22,14 +23,24 @@ class OnnxRuntimeBackend:
         on_cpu = load.place.device == "cpu"
         self.version = f"onnxruntime {load_onnxruntime().__version__}"
         self.streams = load.streams
-        options = _session_options(load.threads, load.streams)
-        self._session = open_session(str(load.path), load.place.device, options)
+        pool = max(1, load.threads - load.streams + 1)
+        self._session = open_session(str(load.path), load.place.device, _session_options(pool))
+        self._wide = None
+        if load.widens and 2 * pool <= load.threads:
+            self._wide = open_session(str(load.path), load.place.device, _wide_options(load.threads))
+        self._wide_is_free = threading.Lock()
         self._after_run = _giving_back() if on_cpu else None
         self.input_names = tuple(item.name for item in self._session.get_inputs())
         self.output_names = tuple(item.name for item in self._session.get_outputs())
 
-    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool) -> list[Array]:
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool, alone: bool) -> list[Array]:
         """Run one batch; see ``Backend.run``."""
+        if alone and self._wide is not None and self._wide_is_free.acquire(blocking=False):
+            try:
+                wide: list[Array] = self._wide.run(list(outputs), feeds)
+                return wide
+            finally:
+                self._wide_is_free.release()
         values: list[Array] = self._session.run(list(outputs), feeds, self._after_run if gives_back else None)
         return values
 
@@ -38,17 +49,28 @@ class OnnxRuntimeBackend:
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
 
-def _session_options(threads: int, streams: int) -> Any:
-    """Options of a session that runs ``streams`` batches at once, each in its caller's thread.
+def _session_options(pool: int) -> Any:
+    """Options of a session whose streams are their callers' threads, with a pool of so many threads, theirs included.
 
-    The pool beside them is shared, and there is none where every thread is a stream. That is what is fastest on
-    two cores, by half: nobody waits for another thread after every operator, or spins until it comes.
+    The pool is shared, and there is none where every thread is a stream. That is what is fastest on two cores, by
+    half: nobody waits for another thread after every operator, or spins until it comes.
     """
     options = load_onnxruntime().SessionOptions()
-    options.intra_op_num_threads = max(1, threads - streams + 1)
+    options.intra_op_num_threads = pool
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # a plan kept for every shape, and batches differ in shape on purpose
     options.log_severity_level = 4  # errors are raised; printed as well, in colour, they are noise on stderr
+    return options
+
+
+def _wide_options(threads: int) -> Any:
+    """Options of a session that has every thread for one batch. They spin while it runs, and not a moment longer.
+
+    It has no arena, so what a long text took is free after it.
+    """
+    options = _session_options(threads)
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.enable_cpu_mem_arena = False
     return options
 
 

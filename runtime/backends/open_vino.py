@@ -58,26 +58,30 @@ class OpenVinoBackend:
         self._hint = hints[0] if has_bf16 else hints[-1]
         self._options = {
             "INFERENCE_PRECISION_HINT": self._hint,
-            "NUM_STREAMS": load.streams,
             "INFERENCE_NUM_THREADS": load.threads,
             "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core, and other processes have it too
         }
         self._model = _read(load.path)
         self.input_names = tuple(item.any_name for item in self._model.inputs)
         self.output_names = tuple(item.any_name for item in self._model.outputs)
-        self._compiled: dict[tuple[str, ...], _Requests] = {}
+        self._widens = load.widens
+        self._compiled: dict[tuple[tuple[str, ...], int], _Requests] = {}
         self._lock = threading.Lock()
-        self._requests(self.output_names[:1])
+        for streams in {self.streams, 1 if load.widens else self.streams}:
+            self._requests((load.usual,), streams)
 
-    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool) -> list[Array]:
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool, alone: bool) -> list[Array]:
         """Run one batch; see ``Backend.run``."""
         # OpenVINO compiles for any shape and does not compare one input's with another's: it answers garbage.
         if len(shapes := {value.shape for value in feeds.values()}) > 1:
             raise ValueError(f"the inputs have different shapes: {', '.join(map(str, sorted(shapes)))}")
-        requests = self._requests(tuple(outputs))
+        requests = self._requests(tuple(outputs), 1 if alone and self._widens else self.streams)
         values = requests.run(feeds)
         if gives_back:
-            requests.release()
+            with self._lock:
+                compiled = list(self._compiled.values())
+            for one in compiled:
+                one.release()
         return values
 
     def metadata(self) -> dict[str, str]:
@@ -87,15 +91,17 @@ class OpenVinoBackend:
         found = self._model.get_rt_info(["framework"]).value
         return {str(key): str(value.value if hasattr(value, "value") else value) for key, value in found.items()}
 
-    def _requests(self, outputs: tuple[str, ...]) -> _Requests:
+    def _requests(self, outputs: tuple[str, ...], streams: int) -> _Requests:
+        """The graph compiled for these outputs, all threads shared by so many streams."""
         with self._lock:
-            if outputs not in self._compiled:
+            if (outputs, streams) not in self._compiled:
                 chosen = [self._model.output(name) for name in outputs]
                 # The graph computes all of its outputs, wanted or not, so the others are left out of it.
                 model = self._library.Model(chosen, self._model.get_parameters(), "pool_export")
-                self._compiled[outputs] = _Requests(self._core.compile_model(model, "CPU", self._options), self.streams)
-                self._check_precision(self._compiled[outputs].model)
-            return self._compiled[outputs]
+                compiled = self._core.compile_model(model, "CPU", {**self._options, "NUM_STREAMS": streams})
+                self._check_precision(compiled)
+                self._compiled[outputs, streams] = _Requests(compiled, streams)
+            return self._compiled[outputs, streams]
 
     def _check_precision(self, compiled: Any) -> None:
         active = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()

@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError, ProviderError
+from ..errors import MissingExtraError, ProviderError, first_line
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -136,12 +136,3 @@ def _try_provider(runtime: Any, path: str, provider: Provider, options: ort.Sess
     if active == provider.name:
         return session, ""
     return None, f"{provider.name} did not load (active: {active}); check the driver and the CUDA/cuDNN libraries"
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's message that is no place in its sources.
-
-    onnxruntime's messages end with such places, OpenVINO's begin with them.
-    """
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line and not line.startswith("Exception from ")), type(error).__name__)

@@ -257,7 +257,9 @@ class Scheduler:
         padded = len(batch) * max(item.weight for item in batch)
         failed = True
         try:
-            rows = self.engine.forward([item.encoded for item in batch], batch[0].ticket.outputs)
+            with self._changed:
+                alone = not len(self._queue) and sum(map(bool, self._running.values())) == 1
+            rows = self.engine.forward([item.encoded for item in batch], batch[0].ticket.outputs, alone=alone)
             failed = False
         finally:
             seconds = monotonic() - started

@@ -91,7 +91,7 @@ class FakeSession:
     table = np.random.default_rng(7).normal(size=(len(VOCABULARY), HIDDEN))
     weights = np.random.default_rng(8).normal(size=(HIDDEN, 8))
 
-    def __init__(self, bundle: Bundle, config: RuntimeConfig) -> None:
+    def __init__(self, bundle: Bundle, config: RuntimeConfig, room: int | None = None) -> None:
         self.spec = bundle.manifest.pooling
         self.precision = "fp32" if config.precision == "auto" else config.precision
         self.place = Place(device="cpu", graph="fp32", compute="fp32")
@@ -102,7 +102,9 @@ class FakeSession:
         self.output_names = tuple(item.name for item in info.outputs)
         self.calls: list[tuple[tuple[int, ...], tuple[str, ...]]] = []
 
-    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool = True) -> dict[str, Array]:
+    def run(
+        self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool = True, alone: bool = False
+    ) -> dict[str, Array]:
         ids, mask = feeds["input_ids"], feeds["attention_mask"]
         self.calls.append((ids.shape, tuple(outputs)))
         # 99 in the padding: whoever reads it is found out.

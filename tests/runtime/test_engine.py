@@ -126,7 +126,7 @@ def test_a_failing_batch_stops_the_others(engine, monkeypatch):
     parallel.session.streams = 2
     calls = []
 
-    def fail(feeds: Any, outputs: Any, gives_back: bool) -> Any:
+    def fail(feeds: Any, outputs: Any, **how: bool) -> Any:
         calls.append(feeds)
         raise RuntimeFailure("the graph failed")
 
@@ -136,13 +136,29 @@ def test_a_failing_batch_stops_the_others(engine, monkeypatch):
     assert len(calls) < 50
 
 
+def test_a_batch_that_is_alone_is_said_to_be(engine):
+    """It may have the threads of every stream, except where it gives back what those hold."""
+    small = engine(options={"max_batch_tokens": 5})
+    asked: list[tuple[int, bool]] = []
+    run = small.session.run
+
+    def noted(feeds: Any, outputs: Any, *, gives_back: bool = True, alone: bool = False) -> Any:
+        asked.append((feeds["input_ids"].shape[1], alone))
+        return run(feeds, outputs)
+
+    small.session.run = noted
+    for lengths in ((3,), (3, 2), (9,)):
+        small.run(inputs_of(lengths), ["sentence_embedding"])
+    assert asked == [(3, True), (3, False), (2, False), (9, True), (1, False)]
+
+
 def test_the_memory_of_a_long_text_is_given_back_once_afterwards(engine):
     """Long is longer than a batch: returning that much after each of many would cost a sixth of the time."""
     small = engine(options={"max_batch_tokens": 5})
     asked: list[tuple[int, bool]] = []
     run = small.session.run
 
-    def noted(feeds: Any, outputs: Any, *, gives_back: bool = True) -> Any:
+    def noted(feeds: Any, outputs: Any, *, gives_back: bool = True, alone: bool = False) -> Any:
         asked.append((feeds["input_ids"].shape[1], gives_back))
         return run(feeds, outputs)
 

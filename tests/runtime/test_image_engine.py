@@ -45,7 +45,7 @@ class FakeImageSession:
         assert list(graphs) == ["fp32"]
         self.output_names = self.names
 
-    def run(self, feeds: dict[str, np.ndarray], outputs: list[str]) -> dict[str, np.ndarray]:
+    def run(self, feeds: dict[str, np.ndarray], outputs: list[str], *, alone: bool) -> dict[str, np.ndarray]:
         pixels = feeds["pixel_values"]
         self.batches.append(len(pixels))
         raw = np.pad(pixels.mean(axis=(2, 3)), ((0, 0), (0, 3)))

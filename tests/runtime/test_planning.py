@@ -49,8 +49,37 @@ def test_a_batch_is_as_full_as_the_limits_allow(lengths: list[int], max_tokens: 
         assert len(batch.rows) == max_rows or (len(batch.rows) + 1) * batch.length > max_tokens
 
 
+@given(lengths_of_texts, budgets, row_limits, st.integers(1, 4))
+def test_streams_change_neither_the_limits_nor_the_texts(
+    lengths: list[int], max_tokens: int, max_rows: int, streams: int
+):
+    plan = plan_batches(lengths, max_tokens=max_tokens, max_rows=max_rows, streams=streams)
+    assert sorted(row for batch in plan for row in batch.rows) == list(range(len(lengths)))
+    assert all(batch.tokens <= max_tokens or len(batch.rows) == 1 for batch in plan)
+
+
+@pytest.mark.parametrize(
+    ("texts", "streams", "expected"),
+    [
+        (8, 1, [8]),
+        (8, 2, [4, 4]),
+        (12, 2, [6, 6]),
+        (13, 1, [12, 1]),
+        (26, 2, [7, 7, 7, 5]),  # two rounds, and not 12, 12, 2
+        (3, 4, [1, 1, 1]),
+    ],
+)
+def test_streams_get_as_much_to_do(texts: int, streams: int, expected: list[int]):
+    plan = plan_batches([40] * texts, max_tokens=512, max_rows=64, streams=streams)
+    assert [len(batch.rows) for batch in plan] == expected
+
+
+def test_what_is_tiny_is_not_shared():
+    assert [batch.rows for batch in plan_batches([6, 7], max_tokens=512, max_rows=64, streams=2)] == [(1, 0)]
+
+
 def test_no_texts_need_no_batch():
-    assert plan_batches([], max_tokens=8, max_rows=8) == []
+    assert plan_batches([], max_tokens=8, max_rows=8, streams=2) == []
 
 
 def test_a_hand_sized_plan():

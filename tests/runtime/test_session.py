@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pool_export.runtime.session as module
 from pool_export.runtime.bundle import open_bundle
 from pool_export.runtime.config import RuntimeConfig
 from pool_export.runtime.errors import BundleError, MissingExtraError, RuntimeFailure
@@ -74,8 +75,6 @@ def test_a_graph_that_fails_names_the_shape_of_the_batch_and_prints_nothing(sess
 
 
 def test_a_graph_with_inputs_this_version_does_not_feed_is_refused(bert_copy: Path, edit_json, monkeypatch):
-    import pool_export.runtime.session as module
-
     monkeypatch.setattr(module, "INPUT_NAMES", frozenset({"input_ids", "attention_mask"}))
     with pytest.raises(BundleError, match=r"model\.onnx has inputs this version does not feed: token_type_ids"):
         Session(open_bundle(bert_copy), RuntimeConfig(device="cpu"))
@@ -95,3 +94,50 @@ def test_streams_share_the_threads(session, threads: int, streams: int, expected
     assert (opened.streams, opened.batch_tokens) == (expected, tokens)
     # Every stream is a thread of its caller's; the pool has the others, and onnxruntime counts one caller with it.
     assert opened.backend._session.get_session_options().intra_op_num_threads == threads - expected + 1
+
+
+def test_a_batch_that_is_alone_has_every_thread(session, monkeypatch: pytest.MonkeyPatch):
+    opened = session(threads=2)
+    wide, narrow = opened.backend._wide, opened.backend._session
+    assert (wide.get_session_options().intra_op_num_threads, narrow.get_session_options().intra_op_num_threads) == (
+        2,
+        1,
+    )
+    want = opened.run(FEEDS, ["sentence_embedding"])["sentence_embedding"]
+    monkeypatch.setattr(opened.backend, "_session", None)
+    found = opened.run(FEEDS, ["sentence_embedding"], alone=True)["sentence_embedding"]
+    np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+def test_while_another_has_every_thread_it_runs_as_a_stream(session, monkeypatch: pytest.MonkeyPatch):
+    opened = session(threads=2)
+
+    class Taken:
+        def run(self, *arguments: Any) -> None:
+            pytest.fail("it is taken")
+
+    monkeypatch.setattr(opened.backend, "_wide", Taken())
+    with opened.backend._wide_is_free:
+        values = opened.run(FEEDS, ["sentence_embedding"], alone=True)
+    assert values["sentence_embedding"].shape == (1, 32)
+
+
+@pytest.mark.parametrize(
+    ("threads", "streams", "limit", "room", "expected"),
+    [
+        (2, 0, 2**28, None, True),
+        (4, 0, 2**28, None, True),
+        (8, 0, 2**28, None, False),  # its streams share a pool of five
+        (2, 1, 2**28, None, False),
+        (2, 0, 1000, None, False),
+        (2, 0, 2**28, 2**30, True),
+        (2, 0, 2**28, 8000, False),
+    ],
+)
+def test_weights_are_kept_twice_only_where_they_are_small_and_it_helps(
+    tiny_bundle, monkeypatch, threads: int, streams: int, limit: int, room: int | None, expected: bool
+):
+    monkeypatch.setattr(module, "_WIDENED", limit)
+    config = RuntimeConfig(device="cpu", threads=threads, streams=streams)
+    opened = Session(open_bundle(tiny_bundle("bert")), config, room=room)
+    assert (opened.backend._wide is not None) is expected

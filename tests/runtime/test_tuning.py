@@ -13,7 +13,7 @@ from pool_export.runtime.engine import Engine
 from pool_export.runtime.errors import InputError
 from pool_export.runtime.llm import LLM
 from pool_export.runtime.tokens import Encoded
-from pool_export.runtime.tuned import Tuned, tuned_path, with_tuned
+from pool_export.runtime.tuned import Tuned, stored_choice, tuned_path
 from pool_export.runtime.tuning import BUDGETS, combinations, some, tune, variants
 
 TEXTS = ("one two three", "four five six seven eight nine ten", "eleven")
@@ -86,17 +86,18 @@ def test_an_option_that_is_given_wins(fake_bundle: Callable[..., Path], given: d
     bundle = open_bundle(fake_bundle())
     write_record(tuned_path(bundle), CHOICE)
     config = RuntimeConfig(**given)
-    assert with_tuned(config, bundle, 2) is config
-    assert with_tuned(RuntimeConfig(), bundle, 2) == RuntimeConfig(
-        device="cpu", precision="fp32", streams=1, max_batch_tokens=256
+    assert stored_choice(config, bundle, 2) is None
+    assert stored_choice(RuntimeConfig(), bundle, 2) == CHOICE
+    assert CHOICE.applied(RuntimeConfig(threads=2)) == RuntimeConfig(
+        device="cpu", precision="fp32", streams=1, max_batch_tokens=256, threads=2
     )
 
 
 def test_a_choice_for_other_threads_or_another_bundle_is_not_used(fake_bundle: Callable[..., Path]):
     bundle = open_bundle(fake_bundle())
-    assert with_tuned(RuntimeConfig(), bundle, 2) == RuntimeConfig()
+    assert stored_choice(RuntimeConfig(), bundle, 2) is None
     write_record(tuned_path(bundle), CHOICE)
-    assert with_tuned(RuntimeConfig(), bundle, 3) == RuntimeConfig()
+    assert stored_choice(RuntimeConfig(), bundle, 3) is None
 
 
 def test_every_way_to_run_the_bundle_is_a_candidate(tiny_bundle: Callable[..., Path], monkeypatch):

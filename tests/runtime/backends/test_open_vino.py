@@ -87,6 +87,34 @@ def test_answers_are_kept_when_the_next_batch_runs(session):
     np.testing.assert_array_equal(first, kept)
 
 
+def test_the_usual_output_is_compiled_before_anybody_asks(session):
+    """For a stream's share of the threads, and for a pass that has them all."""
+    assert set(session("bert", threads=2).backend._compiled) == {
+        (("sentence_embedding",), 2),
+        (("sentence_embedding",), 1),
+    }
+    assert set(session("bert", threads=1).backend._compiled) == {(("sentence_embedding",), 1)}
+
+
+def test_a_pass_that_is_alone_answers_the_same(session):
+    opened = session(threads=2)
+    want = opened.run(FEEDS, ["sentence_embedding"])["sentence_embedding"]
+    found = opened.run(FEEDS, ["sentence_embedding"], alone=True)["sentence_embedding"]
+    np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+def test_memory_is_given_back_by_every_compiled_graph(session, monkeypatch):
+    opened = session(threads=2)
+    opened.run(FEEDS, ["last_hidden_state"], gives_back=False)
+    released = []
+    for key, requests in opened.backend._compiled.items():
+        monkeypatch.setattr(requests, "release", lambda key=key: released.append(key))
+    opened.run(FEEDS, ["sentence_embedding"], gives_back=False)
+    assert released == []
+    opened.run(FEEDS, ["sentence_embedding"], gives_back=True)
+    assert len(released) == 3
+
+
 def test_more_callers_than_streams_wait_their_turn(session):
     opened = session(threads=2)
     want = opened.run(FEEDS, ["sentence_embedding"])["sentence_embedding"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pool_export.runtime.backends.providers import PROVIDERS, available, first_line, load_onnxruntime, open_session
+from pool_export.runtime.backends.providers import PROVIDERS, available, load_onnxruntime, open_session
 from pool_export.runtime.errors import MissingExtraError, ProviderError
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -104,8 +104,3 @@ def test_onnxruntime_keeps_no_device_id_and_sends_nothing(tmp_path: Path):
     surroundings = {name: value for name, value in os.environ.items() if name not in silent}
     subprocess.run([sys.executable, "-c", script], check=True, env={**surroundings, "HOME": str(tmp_path)})
     assert [str(path) for path in tmp_path.rglob("*")] == []
-
-
-def test_a_message_is_shown_by_its_first_line():
-    assert first_line(RuntimeError("\n one \n at x.cc:5")) == "one"
-    assert first_line(RuntimeError()) == "RuntimeError"

@@ -31,6 +31,7 @@ class FakeEngine:
         self.holds_memory = False
         self.config = RuntimeConfig(max_batch_size=max_rows)
         self.batches: list[list[int]] = []
+        self.alone: list[bool] = []
         self.is_broken = False
         self.open = threading.Event()
         self.open.set()
@@ -49,7 +50,8 @@ class FakeEngine:
         self.holds_memory = False
         self.gave_back.set()
 
-    def forward(self, batch: Sequence[Encoded], outputs: Sequence[str]) -> list[dict[str, np.ndarray]]:
+    def forward(self, batch: Sequence[Encoded], outputs: Sequence[str], *, alone: bool) -> list[dict[str, np.ndarray]]:
+        self.alone.append(alone)
         self.batches.append([item.ids[0] for item in batch])
         self.entered.set()
         assert self.open.wait(20)

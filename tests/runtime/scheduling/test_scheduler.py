@@ -54,6 +54,22 @@ def test_callers_share_a_batch(engine: Any, make_scheduler: Make, inputs: Inputs
     assert (reports[1].rows, reports[1].tokens, reports[1].padded, reports[1].calls) == (3, 12, 12, 3)
 
 
+def test_a_batch_is_alone_while_nothing_else_waits_or_runs(engine: Any, make_scheduler: Make, inputs: Inputs) -> None:
+    engine.streams = 2
+    scheduler = make_scheduler(engine)
+    first = held(scheduler, engine, inputs)
+    engine.entered.clear()
+    beside = scheduler.submit(inputs(1), ("out",), Call())
+    assert engine.entered.wait(20)
+    engine.open.set()
+    for ticket in (first, beside, scheduler.submit(inputs(2), ("out",), Call())):
+        scheduler.wait(ticket)
+    assert engine.alone[:2] == [True, False]
+    engine.alone.clear()
+    scheduler.wait(scheduler.submit([*inputs(*range(8)), *inputs(8)], ("out",), Call()))  # eight to a batch
+    assert engine.alone[0] is False
+
+
 @pytest.mark.parametrize("bad", [POISON, NOT_A_NUMBER])
 def test_a_bad_text_fails_its_own_request_only(engine: Any, make_scheduler: Make, inputs: Inputs, bad: int) -> None:
     scheduler = make_scheduler(engine)
@@ -249,7 +265,7 @@ def test_every_request_is_answered_once_in_order_or_ended(
     fake: Any, requests: Any, max_rows: int, window: float, streams: int
 ) -> None:
     class Engine(fake):  # type: ignore[misc,valid-type]
-        def forward(self, batch: list[Encoded], outputs: Any) -> list[dict[str, Any]]:
+        def forward(self, batch: list[Encoded], outputs: Any, **how: bool) -> list[dict[str, Any]]:
             ran.extend(item.ids[0] for item in batch)
             return [{"out": np.array([item.ids[0]], np.float32)} for item in batch]
 

@@ -40,7 +40,7 @@ def shared(clock: Clock, call: Call, forward: Callable[[Any], Any]) -> tuple[Sch
         max_tokens=1,
         config=config,
         weight=lambda item: 1,
-        forward=lambda batch, outputs: forward(batch),
+        forward=lambda batch, outputs, alone: forward(batch),
     )
     scheduler = Scheduler(engine, QueueLimits(window=0))
     return scheduler, SharedEngine(scheduler, call)

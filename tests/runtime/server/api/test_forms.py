@@ -53,7 +53,7 @@ def serve(fake_llm: Callable[..., LLM], monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.setattr(
             llm.engine,
             "forward",
-            lambda batch, outputs: server.ids.extend(x.ids for x in batch) or forward(batch, outputs),
+            lambda batch, outputs, **how: server.ids.extend(x.ids for x in batch) or forward(batch, outputs, **how),
         )
         return server
 
