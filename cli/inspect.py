@@ -60,7 +60,7 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
     print_wrapped(f"{bundle}: {how} {origin} ({source.architecture}), licence {source.licence or 'not stated'}")
     click.echo()
     print_table("Head", SETTINGS, pooling_rows(manifest))
-    print_table("Graphs", ("graph", "file", "size", "opset"), _graph_rows(manifest))
+    print_table("Graphs", ("graph", "file", "size", "opset", "rewritten"), _graph_rows(manifest))
     print_table("Inputs and outputs", ("", "name", "type", "shape"), _tensor_rows(manifest))
     if len(manifest.graphs) > 1:
         print_table("Precisions", FIDELITY, fidelity_rows(manifest))
@@ -225,6 +225,7 @@ def _graph_rows(manifest: Manifest) -> list[tuple[object, ...]]:
             graph.files[0].path,
             _size(graph),
             " + ".join([str(graph.opset), *_operators(graph)]),
+            ", ".join(f"{count} × {name}" for name, count in graph.passes.items()),
         )
         for precision, graph in _graphs(manifest)
     ]

@@ -13,6 +13,7 @@ from transformers.exporters import OnnxConfig, OnnxExporter
 from .adapters import AdaptedModel
 from .errors import ExportError
 from .graphs import AXES, annotate, drop_notes, values_of
+from .passes import apply_passes
 from .quiet import quiet
 
 __all__ = ["AXES", "annotate", "trace"]
@@ -80,6 +81,7 @@ def _trace(
     program: ir.Model = exported.program
     _name_axes(program, axes)
     drop_notes(program)
+    apply_passes(program)
     _check_contract(program, list(sample), names)
     return program
 

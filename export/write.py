@@ -14,6 +14,7 @@ import onnx_ir as ir
 from ..runtime.bundle import is_bundle, sha256
 from ..runtime.manifest import FileInfo, GraphInfo, TensorInfo
 from .errors import ExportError
+from .passes import applied_passes
 from .quiet import quiet
 
 # One protobuf holds 2 GiB; initializers beyond this go to `model.onnx_data`, the name that
@@ -81,6 +82,7 @@ def write_graph(program: ir.Model, folder: Path, name: str = "model") -> GraphIn
         opset=program.opset_imports[""],
         inputs=tuple(_tensor(value) for value in program.graph.inputs),
         outputs=tuple(_tensor(value) for value in program.graph.outputs),
+        passes=applied_passes(program),
     )
 
 

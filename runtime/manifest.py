@@ -89,7 +89,7 @@ class GraphInfo:
     """One ONNX graph: its files (the model first, then external data), signature and parity report.
 
     ``operators`` counts the operators outside the ONNX standard, as ``com.microsoft.Attention``; an
-    adopted graph may have them, an exported one has none.
+    adopted graph may have them, an exported one has none. ``passes`` counts what the exporter rewrote, by pass.
     """
 
     files: tuple[FileInfo, ...]
@@ -98,6 +98,7 @@ class GraphInfo:
     outputs: tuple[TensorInfo, ...]
     parity: dict[str, Any] = field(default_factory=dict)
     operators: dict[str, int] = field(default_factory=dict)
+    passes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ Array = np.ndarray
 _MOST_STREAMS = 4
 _ON_CPU = frozenset({"cpu", "openvino"})
 # Bytes of weights that may be in memory twice, so that a text that is alone has every thread.
-_WIDENED = 256 * 2**20
+_WIDENED = 512 * 2**20
 
 INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids", "pooling_mask", "pixel_values"})
 

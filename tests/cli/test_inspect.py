@@ -32,7 +32,7 @@ def test_json_has_the_documented_keys(minilm_bundle: Path, call: Call) -> None:
     assert document["tasks"][0] == document["pooling"]["convert"] == "embed"
     assert document["pooling"]["sources"]["pooling"] == "sentence_transformers"
     graph = document["graphs"]["fp32"]
-    assert set(graph) == {"files", "opset", "inputs", "outputs", "parity", "operators"}
+    assert set(graph) == {"files", "opset", "inputs", "outputs", "parity", "operators", "passes"}
     assert graph["outputs"][0] == {"name": "sentence_embedding", "dtype": "float32", "shape": ["batch_size", 384]}
     assert graph["parity"]["passed"] is True
     assert set(graph["parity"]["cases"]) == {"alone", "batched", "padded"}
