@@ -19,7 +19,20 @@ from .options import debug_option, json_option
 from .output import print_json, print_table, print_wrapped
 
 # Extras that a user chooses between; "base" stands for what is always installed.
-EXTRAS = ("base", "cpu", "gpu", "openvino", "tensorrt", "image", "server", "otel", "export", "text-input", "adopt")
+EXTRAS = (
+    "base",
+    "cpu",
+    "gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx",
+    "image",
+    "server",
+    "otel",
+    "export",
+    "text-input",
+    "adopt",
+)
 # Extras without which something cannot be done: what that is, and what can be done all the same.
 ABILITIES = {"server": ("serve over HTTP", "the commands still run bundles"), "export": ("export", "bundles still run")}
 _REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+)[^;]*(?:;.*extra\s*==\s*["'](?P<extra>[\w-]+)["'])?""")

@@ -20,6 +20,8 @@ from ..runtime.manifest import Manifest, TokenizerPolicy
 from .adapters import adapt
 from .assemble import assemble, graph_metadata, similarity, write_manifest
 from .card import write_card
+from .engines.build import build_engine, chosen_profiles, require_buildable
+from .engines.options import engine_precisions
 from .errors import ExportError
 from .golden_file import write_golden
 from .known import known_card, lines, mark_sources, with_card
@@ -61,6 +63,8 @@ def export_model(request: ExportRequest, reporter: Reporter | None = None) -> Ex
     """
     if request.output is not None:
         check_target(request.output, request.force)
+    if request.engine.target is not None:
+        require_buildable(request.engine)
     show = reporter or SilentReporter()
     # A Hub id is downloaded here, under huggingface_hub's own bars.
     with show.step(f"Reading {request.model}", animated=Path(request.model).expanduser().is_dir()):
@@ -78,6 +82,8 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
     template = stored_template(request, spec)
     similarity(source.files, spec)  # refused before any work
     limit = max_length(source.files, request.max_model_len)
+    if request.engine.target is not None:
+        chosen_profiles(request.engine, limit)
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
         spec = with_row_ids(with_token_ids(spec, tokenizer.get_vocab(), _special_ids(tokenizer)), tokenizer)
@@ -106,8 +112,10 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
                 manifest = add_text_graph(folder, manifest, *text)
                 write_manifest(folder, manifest)
         write_card(folder, manifest)
+        wanted = engine_precisions(request.precision) if request.engine.target is not None else ()
+        engines = tuple(build_engine(folder, manifest, name, request.engine, show) for name in wanted)
     note = template_note(source.files, spec, policy)
-    return ExportResult(target, manifest, report, (note,) if note else ())
+    return ExportResult(target, manifest, report, (note,) if note else (), engines)
 
 
 def _write_graph(
