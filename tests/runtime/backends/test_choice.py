@@ -10,9 +10,11 @@ from pool_export.runtime.backends.backend import Load, Place
 from pool_export.runtime.backends.choice import BACKENDS, RULE, open_backend, places
 from pool_export.runtime.config import DEVICES
 from pool_export.runtime.errors import BundleError, MissingExtraError, ProviderError
+from pool_export.runtime.manifest import GraphInfo
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 EVERY = ("fp32", "bf16", "int8")
+GRAPH = GraphInfo(files=(), opset=20, inputs=(), outputs=())
 
 
 class InvalidProtobuf(Exception):
@@ -24,7 +26,7 @@ def chosen(device: str, precision: str, graphs: tuple[str, ...] = EVERY) -> list
 
 
 def load(place: Place) -> Load:
-    return Load(path=Path("m.onnx"), place=place, threads=2, streams=2)
+    return Load(path=Path("m.onnx"), graph=GRAPH, folder=Path("."), place=place, threads=2, streams=2)
 
 
 def opened_by_auto() -> Place:
@@ -47,6 +49,8 @@ def test_every_device_that_can_be_asked_for_has_a_backend():
         ("openvino", "auto", [("openvino", "fp32", "fp32")]),
         ("openvino", "bf16", [("openvino", "fp32", "bf16")]),
         ("openvino", "int8", [("openvino", "int8", "int8")]),
+        ("tensorrt", "auto", [("tensorrt", "fp32", "fp32")]),
+        ("tensorrt-rtx", "bf16", [("tensorrt-rtx", "bf16", "bf16")]),
     ],
 )
 def test_where_a_graph_may_run(onnxruntime, device: str, precision: str, expected: list[tuple[str, str, str]]):
@@ -81,6 +85,12 @@ def test_onnxruntime_is_not_asked_for_bf16_on_a_cpu(onnxruntime):
     onnxruntime([CPU])
     with pytest.raises(ProviderError, match="use --device openvino"):
         chosen("cpu", "bf16")
+
+
+def test_an_engine_is_not_asked_for_int8(onnxruntime):
+    onnxruntime([CPU])
+    with pytest.raises(ProviderError, match="runs engines in fp32, fp16 and bf16, got precision 'int8'"):
+        chosen("tensorrt", "int8")
 
 
 def test_an_explicit_device_is_never_replaced(onnxruntime):
