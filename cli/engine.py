@@ -15,6 +15,7 @@ from .output import StepReporter, print_json
 
 if TYPE_CHECKING:
     from ..export.engines.build import Built
+    from ..runtime.manifest import Manifest
 
 
 @click.command("engine")
@@ -55,6 +56,25 @@ def engine_command(bundle: Path, precision: str, force: bool, as_json: bool, **o
         print_json({"bundle": str(bundle), "reused": built.reused, "engine": built.record})
     else:
         click.echo(f"{bundle}: {sentence(built)}")
+
+
+def engine_rows(folder: Path, manifest: Manifest) -> list[tuple[object, ...]]:
+    """Rows of `inspect`: the engines beside the graphs, and whether they are still of them."""
+    from ..runtime.engines.record import FOLDER, graph_hashes, read_engine_record
+
+    rows: list[tuple[object, ...]] = []
+    for path in sorted((folder / FOLDER).glob("*.json")):
+        record = read_engine_record(path)
+        if record is None:
+            rows.append((path.stem, "", "", "", "", "its description is damaged"))
+            continue
+        key, graph = record.key, manifest.graphs.get(record.key.precision)
+        fresh = graph is not None and key.graph == graph_hashes(graph)
+        gpus = ", ".join(key.compute_capabilities) or "8.0 and newer"
+        shapes = ", ".join(map(str, key.profiles))
+        note = "" if fresh else "of another graph: build it again"
+        rows.append((path.stem, f"{record.plan.size / 1e6:.1f} MB", key.library_version, gpus, shapes, note))
+    return rows
 
 
 def sentence(built: Built) -> str:

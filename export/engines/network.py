@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,7 @@ def build_plan(library: Loaded, order: Order) -> Plan:
             shapes.set_shape(network.get_input(index).name, profile.min, profile.opt, profile.max)
         config.add_optimization_profile(shapes)
     notes = _use_timings(trt, config, order.timing_cache)
-    data = builder.build_serialized_network(network, config)
+    data = _build(trt, builder, network, config)
     if data is None:
         raise ExportError(f"{library.title} built no engine of {order.graph.name}: {library.reason('no reason given')}")
     _keep_timings(config, order.timing_cache)
@@ -74,6 +76,36 @@ def build_plan(library: Loaded, order: Order) -> Plan:
     inputs = tuple(_tensor(trt, network.get_input(index), axes) for index in range(network.num_inputs))
     outputs = tuple(_tensor(trt, network.get_output(index), axes) for index in range(network.num_outputs))
     return Plan(bytes(data), inputs, outputs, notes)
+
+
+def _build(trt: Any, builder: Any, network: Any, config: Any) -> Any:
+    """Build in a thread of its own: full TensorRT takes minutes, and Ctrl-C has to end it at its next step."""
+    stopped = threading.Event()
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """Asked after every step whether to go on."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            """Nothing to do."""
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            """Say whether to go on."""
+            return not stopped.is_set()
+
+        def phase_finish(self, phase_name: str) -> None:
+            """Nothing to do."""
+
+    monitor = Monitor()  # the configuration holds no reference that keeps it alive
+    config.progress_monitor = monitor
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(builder.build_serialized_network, network, config).result()
+        except BaseException:
+            stopped.set()
+            raise
 
 
 def _parse(library: Loaded, network: Any, graph: Path) -> None:

@@ -82,6 +82,7 @@ class Lane:
         if len(shapes := {value.shape for value in feeds.values()}) != 1:
             raise ValueError(f"the inputs have different shapes: {', '.join(map(str, sorted(shapes)))}")
         rows, length = shapes.pop()
+        self._library.errors.clear()
         parts: list[list[Array]] = []
         done = 0
         while done < rows:

@@ -38,6 +38,27 @@ def test_an_engine_is_built_once_and_said_to_be_there(copied: Path, call: Call) 
     assert json.loads(call(*words, "--json", "--force").out)["reused"] is False
 
 
+def test_inspect_lists_the_engines_and_says_which_are_stale(copied: Path, call: Call) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX is not installed")
+    assert "Engines" not in call("inspect", copied).out
+    assert call("engine", copied, "--target", "tensorrt-rtx").code == 0
+    (path,) = (copied / "engines").glob("*.json")
+
+    def row() -> str:
+        (found,) = [line for line in call("inspect", copied).out.splitlines() if path.stem in line]
+        return found
+
+    assert row().split("  ")[-1].strip() == "1x1:1x64:1x128, 1x1:64x128:64x128"
+    assert "8.0 and newer" in row()
+    assert "another graph" not in row()
+    document = json.loads(path.read_text())
+    document["key"]["graph"] = ["0" * 64]
+    path.write_text(json.dumps(document))
+    assert "of another graph: build it again" in row()
+    path.write_text("{")
+    assert "its description is damaged" in row()
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

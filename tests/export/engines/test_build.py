@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,6 +243,30 @@ def test_an_interrupted_write_leaves_no_engine(copied: Path, monkeypatch: pytest
     with pytest.raises(ExportError, match="cannot be written: No space left on device"):
         built(copied)
     assert list((copied / "engines").iterdir()) == []
+
+
+class Stopped(BaseException):
+    pass
+
+
+def test_a_signal_ends_a_build_and_leaves_nothing(minilm_bundle: Path, tmp_path: Path):
+    def stop(number: int, frame: Any) -> None:
+        raise Stopped
+
+    before = signal.signal(signal.SIGALRM, stop)
+    folder = Path(shutil.copytree(minilm_bundle, tmp_path / "bundle"))
+    many = ",".join(["1x1:1x64:1x256", *(f"1x1:{rows}x64:{rows}x256" for rows in range(2, 40))])
+    options = dataclasses.replace(ADA, profiles=parse_profiles(many), compute_capability=("8.0", "8.6", "8.9", "12.0"))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        began = time.monotonic()
+        with pytest.raises(Stopped):
+            built(folder, options=options)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < 60
+    assert not (folder / "engines").exists()
 
 
 def test_full_tensorrt_needs_a_gpu_and_says_which_library_does_not(copied: Path, monkeypatch: pytest.MonkeyPatch):
