@@ -162,6 +162,8 @@ class StandInTensorRt:
     def __init__(self, cuda: StandInCuda) -> None:
         self.cuda = cuda
         self.host_code_allowed = False
+        self.compiling = False
+        self.kernels: list[bytes] = []
 
     def Runtime(self, log: Any) -> Any:
         return Runtime(self, log)
@@ -177,12 +179,12 @@ class Runtime:
             self._log.log(Severity.ERROR, "deserialize: Error Code 1: not an engine (In x at /_src/y.cpp:1)")
             return None
         self._trt.host_code_allowed = self.engine_host_code_allowed
-        return Engine(self._trt.cuda, json.loads(plan))
+        return Engine(self._trt, json.loads(plan))
 
 
 class Engine:
-    def __init__(self, cuda: StandInCuda, plan: dict[str, Any]) -> None:
-        self.cuda = cuda
+    def __init__(self, trt: StandInTensorRt, plan: dict[str, Any]) -> None:
+        self.trt, self.cuda = trt, trt.cuda
         self.session = onnxruntime.InferenceSession(plan["graph"], providers=["CPUExecutionProvider"])
         self.names = [item.name for item in (*self.session.get_inputs(), *self.session.get_outputs())]
         self.profiles = [(item["min"], item["max"]) for item in plan["profiles"]]
@@ -193,7 +195,10 @@ class Engine:
         return self.names[index]
 
     def create_execution_context(self, config: Any = None) -> Context:
-        return Context(self)
+        return Context(self) if config is None else RtxContext(self)
+
+    def create_runtime_config(self) -> RuntimeConfig:
+        return RuntimeConfig(self.trt)
 
 
 class Context:
@@ -246,12 +251,46 @@ class Context:
         return True
 
 
+class RtxContext(Context):
+    """Of TensorRT for RTX, which compiles kernels for a shape beside the first passes."""
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return not self._engine.trt.compiling
+
+
+class RuntimeConfig:
+    def __init__(self, trt: StandInTensorRt) -> None:
+        self._trt = trt
+        self.cache: RuntimeCache | None = None
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return RuntimeCache(self._trt)
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        self.cache = cache
+        return True
+
+
+class RuntimeCache:
+    """Compiled kernels; those of another GPU are refused."""
+
+    def __init__(self, trt: StandInTensorRt) -> None:
+        self._trt = trt
+
+    def deserialize(self, blob: bytes) -> bool:
+        self._trt.kernels.append(blob)
+        return blob.startswith(b"kernels")
+
+    def serialize(self) -> bytes:
+        return b"kernels of this GPU"
+
+
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> StandInCuda:
-    """Put a stand-in GPU and TensorRT behind `device="tensorrt"`."""
+    """Put a stand-in GPU and TensorRT behind `device="tensorrt"` and `"tensorrt-rtx"`."""
     cuda = StandInCuda()
-    loaded = library.Loaded(library.LIBRARIES["tensorrt"], StandInTensorRt(cuda))
-    monkeypatch.setattr(tensor_rt, "load_library", lambda target: loaded)
+    loaded = {name: library.Loaded(about, StandInTensorRt(cuda)) for name, about in library.LIBRARIES.items()}
+    monkeypatch.setattr(tensor_rt, "load_library", loaded.__getitem__)
     monkeypatch.setattr(tensor_rt, "load_cuda", lambda extra: cuda)
     assert cuda_module.find_gpu(cuda).name == "Stand-in GPU"
     return cuda

@@ -12,6 +12,7 @@ import pytest
 
 from pool_export import LLM
 from pool_export.runtime.admission import admit
+from pool_export.runtime.backends import tensor_rt
 from pool_export.runtime.bundle import open_bundle
 from pool_export.runtime.config import RuntimeConfig
 from pool_export.runtime.engine import Engine
@@ -151,6 +152,49 @@ def test_a_closed_lane_leaves_no_memory(tiny_bundle: Bundles, with_engine: Bundl
     assert (gpu.live, gpu.queued) == ({}, {})
 
 
+# ------------------------------------------------------------------------------------------- TensorRT for RTX
+
+
+def test_compiled_kernels_are_kept_and_read_again(
+    tiny_bundle: Bundles, with_engine: Bundles, gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("POOL_EXPORT_CACHE", str(tmp_path / "cache"))
+    api = tensor_rt.load_library("tensorrt-rtx").api
+    folder = with_engine(tiny_bundle("bert"), target="tensorrt-rtx", compute_capabilities=())
+    require_same(opened(folder, device="tensorrt-rtx"), folder, feeds(2, 7), ["sentence_embedding"])
+    (path,) = (tmp_path / "cache" / "kernels").iterdir()
+    assert path.read_bytes() == b"kernels of this GPU"
+    assert api.kernels == []
+    opened(folder, device="tensorrt-rtx")
+    assert api.kernels == [b"kernels of this GPU"]
+    path.write_bytes(b"of another driver")
+    opened(folder, device="tensorrt-rtx")
+    assert path.read_bytes() == b"kernels of this GPU"
+
+
+def test_kernels_that_cannot_be_kept_are_no_error(
+    tiny_bundle: Bundles, with_engine: Bundles, gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    monkeypatch.setenv("POOL_EXPORT_CACHE", str(tmp_path / "cache"))
+    folder = with_engine(tiny_bundle("bert"), target="tensorrt-rtx")
+    require_same(opened(folder, device="tensorrt-rtx"), folder, feeds(2, 7), ["sentence_embedding"])
+
+
+def test_nothing_is_captured_while_a_kernel_is_being_compiled(tiny_bundle: Bundles, with_engine: Bundles, gpu):
+    api = tensor_rt.load_library("tensorrt-rtx").api
+    folder = with_engine(tiny_bundle("bert"), target="tensorrt-rtx")
+    session = opened(folder, device="tensorrt-rtx")
+    api.compiling = True
+    for _ in range(5):
+        require_same(session, folder, feeds(2, 7), ["sentence_embedding"])
+    assert "graph made" not in gpu.log
+    api.compiling = False
+    for _ in range(2):
+        require_same(session, folder, feeds(2, 7), ["sentence_embedding"])
+    assert gpu.log[-5:-1] == ["copy to device 112"] * 3 + ["graph launched"]
+
+
 # ------------------------------------------------------------------------------------------- what is refused
 
 
@@ -221,8 +265,6 @@ def test_a_gpu_without_room_is_an_error(tiny_bundle: Bundles, with_engine: Bundl
 
 
 def test_host_code_runs_only_in_engines_that_are_version_compatible(tiny_bundle: Bundles, with_engine: Bundles, gpu):
-    from pool_export.runtime.backends import tensor_rt
-
     api = tensor_rt.load_library("tensorrt").api
     folder = with_engine(tiny_bundle("bert"))
     opened(folder)
@@ -270,6 +312,9 @@ def test_the_stand_in_has_no_name_that_tensorrt_has_not():
         (conftest.Runtime, real.Runtime),
         (conftest.Engine, real.ICudaEngine),
         (conftest.Context, real.IExecutionContext),
+        (conftest.RtxContext, real.IExecutionContext),
+        (conftest.RuntimeConfig, real.IRuntimeConfig),
+        (conftest.RuntimeCache, real.IRuntimeCache),
     ):
         assert [name for name in vars(mine) if not name.startswith("_") and not hasattr(theirs, name)] == []
     assert hasattr(real.Runtime, "engine_host_code_allowed")
