@@ -9,6 +9,8 @@ from typing import Any
 import onnx_ir as ir
 from transformers import PreTrainedTokenizerBase
 
+from ..poolers.errors import ConfigError
+from ..poolers.image_text import image_text_family
 from ..poolers.limits import max_length
 from ..poolers.resolve import resolve
 from ..poolers.spec import PoolingSpec
@@ -20,7 +22,7 @@ from ..runtime.manifest import Manifest, TokenizerPolicy
 from .adapters import adapt
 from .assemble import assemble, graph_metadata, similarity, write_manifest
 from .card import write_card
-from .engines.build import build_engine, chosen_profiles, require_buildable
+from .engines.build import NO_TOWERS, build_engine, chosen_profiles, require_buildable
 from .engines.options import engine_precisions
 from .errors import ExportError
 from .golden_file import write_golden
@@ -82,8 +84,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
     template = stored_template(request, spec)
     similarity(source.files, spec)  # refused before any work
     limit = max_length(source.files, request.max_model_len)
-    if request.engine.target is not None:
-        chosen_profiles(request.engine, limit)
+    _check_engine(source, request, limit)
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
         spec = with_row_ids(with_token_ids(spec, tokenizer.get_vocab(), _special_ids(tokenizer)), tokenizer)
@@ -116,6 +117,15 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
         engines = tuple(build_engine(folder, manifest, name, request.engine, show) for name in wanted)
     note = template_note(source.files, spec, policy)
     return ExportResult(target, manifest, report, (note,) if note else (), engines)
+
+
+def _check_engine(source: Source, request: ExportRequest, limit: int) -> None:
+    """Refuse an engine that cannot be, before the weights are loaded."""
+    if request.engine.target is None:
+        return
+    if image_text_family(source.files) is not None:
+        raise ConfigError(NO_TOWERS)
+    chosen_profiles(request.engine, limit)
 
 
 def _write_graph(

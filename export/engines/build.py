@@ -35,6 +35,8 @@ from ..errors import ExportError
 from .network import Order, Plan, build_plan
 from .options import NEWEST_OPSET, PRECISIONS, EngineOptions
 
+NO_TOWERS = "a model with an image tower has no engine: its two graphs would need two"
+
 
 class Steps(Protocol):
     """What building needs of a reporter (``export/reporting.py``)."""
@@ -169,7 +171,7 @@ def _gpu(library: Loaded) -> Gpu | None:
 
 def _graph(folder: Path, manifest: Manifest, precision: Precision) -> GraphInfo:
     if manifest.image is not None:
-        raise ConfigError("a model with an image tower has no engine: its two graphs would need two")
+        raise ConfigError(NO_TOWERS)
     if precision not in PRECISIONS:
         raise ConfigError(f"an engine is made in {', '.join(PRECISIONS)}, got {precision}")
     graph = manifest.graphs[existing_precision(manifest.graphs, precision, str(folder))]

@@ -92,6 +92,24 @@ def test_minilm_becomes_an_engine(minilm_bundle: Path, tmp_path: Path):
     assert made.record.outputs[0].name == "sentence_embedding"
 
 
+@pytest.mark.slow
+def test_minilm_becomes_an_engine_in_half_precision_with_the_export(minilm_folder: Path, tmp_path: Path):
+    request = ExportRequest(
+        model=str(minilm_folder),
+        output=tmp_path / "out",
+        precision=("fp16", "bf16"),
+        engine=EngineOptions(target=ADA.target),
+    )
+    result = export_model(request)
+    assert [made.record.key.name for made in result.engines] == [
+        "tensorrt-rtx_fp16_sm80plus",
+        "tensorrt-rtx_bf16_sm80plus",
+    ]
+    for made in result.engines:
+        require_sound(tmp_path / "out", made, made.record.key.precision)
+        assert made.record.plan.size < 70_000_000  # half of what float32 takes
+
+
 @pytest.mark.parametrize("head", ["sequence_3", "token_5"])
 def test_classifiers_become_engines_too(head: str, tiny_bundle: Callable[..., Path], tmp_path: Path):
     folder = Path(shutil.copytree(tiny_bundle("bert", head, layers=1), tmp_path / "bundle"))
@@ -369,6 +387,17 @@ def test_an_export_whose_engine_cannot_be_leaves_nothing(tiny_folder: Callable[.
     ):
         with pytest.raises(kind):
             export_model(ExportRequest(model=str(tiny_folder("bert")), output=tmp_path / "out", engine=options))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_with_an_image_tower_is_refused_before_its_weights_are_loaded(
+    vision_folder: Callable[..., Path], vision_bundle: Callable[[str], Path], tmp_path: Path
+):
+    folder = vision_folder("clip")
+    with pytest.raises(ConfigError, match="a model with an image tower has no engine"):
+        export_model(ExportRequest(model=str(folder), output=tmp_path / "out", engine=ADA))
+    with pytest.raises(ConfigError, match="a model with an image tower has no engine"):
+        built(vision_bundle("clip"))
     assert list(tmp_path.iterdir()) == []
 
 
