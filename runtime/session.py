@@ -54,11 +54,8 @@ class Session:
 
         def load(place: Place) -> Load:
             streams = config.streams or (min(self.threads, _MOST_STREAMS) if place.device in _ON_CPU else 1)
-            graph = graphs[place.graph]
-            path = bundle.path(graph.files[0].path)
-            return Load(
-                path=path, graph=graph, folder=bundle.folder, place=place, threads=self.threads, streams=streams
-            )
+            path = bundle.path(graphs[place.graph].files[0].path)
+            return Load(path=path, place=place, threads=self.threads, streams=streams)
 
         tried = places(graphs, config.device, config.precision, str(bundle.folder))
         try:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..manifest import GraphInfo, Precision
+from ..manifest import Precision
 
 Array = np.ndarray
 
@@ -31,20 +31,9 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """One graph to open.
-
-    Attributes:
-        path: its file.
-        graph: the same in the manifest.
-        folder: the bundle, where a backend may have files of its own.
-        place: where and how it runs.
-        threads: compute threads, of all streams together.
-        streams: how many passes run at once.
-    """
+    """One graph to open: its file, compute threads of all streams together, and how many passes run at once."""
 
     path: Path
-    graph: GraphInfo
-    folder: Path
     place: Place
     threads: int
     streams: int

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 from typing import cast
 
 from ...poolers.errors import PoolExportError
-from ..engines.library import LIBRARIES
 from ..errors import MissingExtraError, ProviderError
 from ..manifest import Precision, default_precision, existing_precision
 from .backend import Backend, Load, Place
@@ -52,7 +51,7 @@ def places(graphs: Collection[str], device: str, precision: str, where: str) -> 
     if device == "openvino":
         read = existing_precision(graphs, "int8" if graph == "int8" else "fp32", where)  # it rounds to bf16 by itself
         return [Place(device=device, graph=read, compute=cast(Precision, graph))]
-    if device in LIBRARIES:
+    if BACKENDS.get(device) is TensorRtBackend:
         if graph == "int8":
             raise ProviderError(f"device {device!r} runs engines in fp32, fp16 and bf16, got precision 'int8'")
         return [_as_it_is(device, existing_precision(graphs, graph, where))]

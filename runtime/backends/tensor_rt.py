@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from ..bundle import Bundle, is_bundle, open_bundle
 from ..cache import cache_folder
 from ..engines.cuda import find_gpu, load_cuda
 from ..engines.lane import Bindings, Lane
@@ -41,8 +43,10 @@ class TensorRtBackend:
         library, cuda = load_library(device), load_cuda(device)
         gpu = find_gpu(cuda)
         here = Here(version=library.version, capability=gpu.capability)
-        record = find_engine(load.folder, cast(Target, device), load.place.compute, load.graph, here)
-        self._engine = _load(library, load, record)
+        bundle = _bundle_of(load.path)
+        graph = bundle.manifest.graphs[load.place.graph]
+        record = find_engine(bundle.folder, cast(Target, device), load.place.compute, graph, here)
+        self._engine = _load(library, bundle.folder, record)
         self.version = f"{device} {library.version} on {gpu.name}, engine {record.plan.sha256[:12]}"
         self.streams = load.streams
         self.input_names = tuple(item.name for item in record.inputs)
@@ -57,8 +61,13 @@ class TensorRtBackend:
         for lane in lanes:
             self._free.put(lane)
 
-    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool) -> list[Array]:
-        """Run one batch; see ``Backend.run``. Nothing is given back: the buffers are those of the largest batch."""
+    def run(
+        self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool, alone: bool = False
+    ) -> list[Array]:
+        """Run one batch; see ``Backend.run``.
+
+        Nothing is given back, since the buffers are those of the largest batch; a batch that is alone gains nothing.
+        """
         lane = self._free.get()
         try:
             return lane.run(feeds, outputs)
@@ -70,13 +79,18 @@ class TensorRtBackend:
         return {}
 
 
-def _load(library: Loaded, load: Load, record: EngineRecord) -> Any:
+def _bundle_of(graph: Path) -> Bundle:
+    """The bundle that a graph lies in: engines lie beside its graphs, and its manifest has their hashes."""
+    return open_bundle(next(folder for folder in graph.parents if is_bundle(folder)))
+
+
+def _load(library: Loaded, folder: Path, record: EngineRecord) -> Any:
     """Deserialize an engine, and compare its bindings with its description."""
-    plan = read_plan(load.folder, record)
+    plan = read_plan(folder, record)
     if plan is None:
         raise ProviderError(
-            f"{record.plan.path} is missing, cut short or changed; build it again: pool-export engine {load.folder} "
-            f"--target {load.place.device} --precision {record.key.precision}"
+            f"{record.plan.path} is missing, cut short or changed; build it again: pool-export engine {folder} "
+            f"--target {record.key.target} --precision {record.key.precision}"
         )
     if problems := header_problems(library, plan):
         raise ProviderError(f"{library.title} refuses {record.plan.path}: {', '.join(problems)}; build it again")

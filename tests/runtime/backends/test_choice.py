@@ -10,11 +10,9 @@ from pool_export.runtime.backends.backend import Load, Place
 from pool_export.runtime.backends.choice import BACKENDS, RULE, open_backend, places
 from pool_export.runtime.config import DEVICES
 from pool_export.runtime.errors import BundleError, MissingExtraError, ProviderError
-from pool_export.runtime.manifest import GraphInfo
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 EVERY = ("fp32", "bf16", "int8")
-GRAPH = GraphInfo(files=(), opset=20, inputs=(), outputs=())
 
 
 class InvalidProtobuf(Exception):
@@ -26,7 +24,7 @@ def chosen(device: str, precision: str, graphs: tuple[str, ...] = EVERY) -> list
 
 
 def load(place: Place) -> Load:
-    return Load(path=Path("m.onnx"), graph=GRAPH, folder=Path("."), place=place, threads=2, streams=2)
+    return Load(path=Path("m.onnx"), place=place, threads=2, streams=2)
 
 
 def opened_by_auto() -> Place:
