@@ -85,8 +85,14 @@ test: $(STAMP) ## the quick tests, all in memory or exported on the spot
 slow: $(STAMP) ## tests that take minutes
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) -m "slow and not gpu" $(ARGS)
 
-gpu-check: $(STAMP) ## tests that need an NVIDIA GPU
-	$(RUN) -m pytest -m gpu $(ARGS)
+# Without a GPU everything skips, with what is missing, and docs/gpu.md stays as it is.
+gpu-check: $(STAMP) ## on a CUDA host: its tests, then tokens/s and use of the GPU beside sentence-transformers; writes docs/gpu.md
+	$(RUN) -m pytest tests/gpu -m gpu $(ARGS)
+	mkdir -p build/gpu
+	rm -f build/gpu/results.json
+	$(if $(ARGS),,$(RUN) -m pool_export.benchmarks.gpu --json build/gpu/results.json)
+	$(if $(ARGS),,$(RUN) -m pool_export.benchmarks.gpu_report build/gpu/results.json \
+	  --plot docs/gpu/throughput.png --page docs/gpu.md --keep docs/gpu/results.json)
 
 parity: $(STAMP) $(PARITY_ENV)/.installed ## exported tiny models against vLLM on a CPU, request by request; writes docs/parity.md
 	rm -rf build/parity/results

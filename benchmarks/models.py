@@ -78,6 +78,19 @@ def _bert_base(folder: Path) -> None:
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512, "do_lower_case": False}))
 
 
+def _bert_large(folder: Path) -> None:
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    BertModel(BertConfig(**sizes)).save_pretrained(folder)
+    _copy(folder, _TOKENIZER)
+    _tokenizer_config(folder, model_max_length=512)
+    _modules(folder, pooling="mean_tokens", width=1024)
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512, "do_lower_case": False}))
+
+
 def _qwen3(folder: Path) -> None:
     import torch
     from transformers import Qwen3Config, Qwen3Model
@@ -127,6 +140,7 @@ def _tokenizer_config(folder: Path, *, model_max_length: int, **values: Any) -> 
 MODELS: dict[str, Model] = {
     "minilm": Model(write=_minilm, max_length=256, export=("--precision", "fp32,int8")),
     "bert-base": Model(write=_bert_base, max_length=512, gigabytes=3),
+    "bert-large": Model(write=_bert_large, max_length=512, gigabytes=8),
     "qwen3-0.6b": Model(write=_qwen3, max_length=512, gigabytes=7),
     "reranker": Model(write=_reranker, max_length=512, task="rerank"),
 }
@@ -175,3 +189,37 @@ def multiply_adds(name: str, work: Path) -> int:
     attention = width * head * (2 * heads + 2 * keys)
     gated = config["model_type"] == "qwen3"
     return int(layers * (attention + (3 if gated else 2) * width * inner))
+
+
+def attention(name: str, work: Path) -> int:
+    """Layers times the width of all heads: what attention's products grow with."""
+    config = json.loads((checkpoint(name, work) / "config.json").read_text("utf-8"))
+    heads = config["num_attention_heads"]
+    return int(config["num_hidden_layers"] * heads * (config.get("head_dim") or config["hidden_size"] // heads))
+
+
+def counter(name: str, work: Path) -> Callable[[str], int]:
+    """Return a function that counts the tokens of a text as the model reads it, special tokens included."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(checkpoint(name, work) / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return lambda text: len(tokenizer.encode(text).ids)
+
+
+def gpu_bundle(name: str, work: Path, precisions: tuple[str, ...]) -> Path:
+    """Return the folder of a bundle with graphs of these precisions; random weights may miss the bar of bf16.
+
+    Raises:
+        RuntimeError: the export failed.
+    """
+    folder = work / "models" / name / f"bundle-{'-'.join(precisions)}"
+    if not (folder / "pool_export.json").exists():
+        words = ["export", str(checkpoint(name, work)), "-o", str(folder), "--precision", ",".join(precisions)]
+        done = subprocess.run(
+            [sys.executable, "-m", "pool_export", *words], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"pool-export {' '.join(words)} failed:\n{done.stderr}")
+    return folder

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..runtime.backends.choice import RULE
+from ..runtime.backends.devices import device_states
 from ..runtime.backends.providers import load_onnxruntime
 from ..runtime.cache import cache_folder
 from ..runtime.errors import MissingExtraError
@@ -19,7 +20,20 @@ from .options import debug_option, json_option
 from .output import print_json, print_table, print_wrapped
 
 # Extras that a user chooses between; "base" stands for what is always installed.
-EXTRAS = ("base", "cpu", "gpu", "openvino", "tensorrt", "image", "server", "otel", "export", "text-input", "adopt")
+EXTRAS = (
+    "base",
+    "cpu",
+    "gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx",
+    "image",
+    "server",
+    "otel",
+    "export",
+    "text-input",
+    "adopt",
+)
 # Extras without which something cannot be done: what that is, and what can be done all the same.
 ABILITIES = {"server": ("serve over HTTP", "the commands still run bundles"), "export": ("export", "bundles still run")}
 _REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+)[^;]*(?:;.*extra\s*==\s*["'](?P<extra>[\w-]+)["'])?""")
@@ -29,7 +43,7 @@ _REQUIREMENT = re.compile(r"""(?P<name>[\w.-]+)[^;]*(?:;.*extra\s*==\s*["'](?P<e
 @json_option
 @debug_option
 def doctor_command(as_json: bool) -> None:
-    """Tell which packages and execution providers are here, and what is missing for more.
+    """Tell which packages, execution providers and devices are here, and what is missing for more.
 
     \b
     Examples:
@@ -77,6 +91,7 @@ def collect() -> dict[str, Any]:
         "cpu_flags": _cpu_flags(),
         "packages": packages,
         "providers": providers,
+        "devices": device_states(),
         "rules": RULE,
         "cache": str(cache_folder()),
         "findings": findings,
@@ -129,6 +144,8 @@ def _show(facts: dict[str, Any]) -> None:
     click.echo(f"pool-export {facts['version']}, Python {facts['python']}, {facts['platform']}")
     click.echo(f"{facts['cpus']} usable core(s), {', '.join(facts['cpu_flags']) or 'no known vector extensions'}")
     click.echo(f"providers: {', '.join(facts['providers']) or 'none'}")
+    for state in facts["devices"]:
+        print_wrapped(f"device {state.device}: {state.about if state.usable else f'no; {state.about}'}")
     for rule in facts["rules"]:
         print_wrapped(rule)
     click.echo(f"cache: {facts['cache']}\n")

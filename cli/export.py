@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..export.engines.options import EngineOptions
 from ..export.request import ExportRequest
 from ..poolers.errors import ConfigError
+from ..runtime.options import flag_name, option_fields
+from .engine import sentence
 from .errors import naming_extra
 from .options import debug_option, declared, given, json_option
 from .output import StepReporter, note, print_json, print_table
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Bundle folder to write.  [default: NAME-bundle]")
 @declared(ExportRequest, env=False)
+@declared(EngineOptions, env=False)
 @json_option
 @debug_option
 def export_command(model: str, output: Path | None, as_json: bool, **options: Any) -> None:
@@ -37,10 +41,13 @@ def export_command(model: str, output: Path | None, as_json: bool, **options: An
       pool-export intfloat/e5-small
       pool-export ./my-model --convert classify --pooler-config '{"pooling_type": "LAST"}' -o ./bundle
       pool-export ./my-model --precision int8            # beside float32; fp16, bf16 for GPUs
+      pool-export ./my-model --precision fp16 --target tensorrt-rtx --compute-capability 8.9
       pool-export ./my-model --hf-overrides '{"matryoshka_dimensions": [64, 128]}' --json
     """
     try:
-        request = ExportRequest(model=model, output=output, **given(options))
+        chosen = given(options)
+        engine = _engine_options(chosen)
+        request = ExportRequest(model=model, output=output, engine=engine, **chosen)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
     started = time.monotonic()
@@ -52,6 +59,19 @@ def export_command(model: str, output: Path | None, as_json: bool, **options: An
         print_json(summary(result, seconds))
     else:
         show_result(result, seconds)
+
+
+def _engine_options(options: dict[str, Any]) -> EngineOptions:
+    """Take the options of an engine out of all that were given.
+
+    Raises:
+        ConfigError: they make no sense together, or there is no target.
+    """
+    flags = {item.name: flag_name(item, info) for item, info in option_fields(EngineOptions)}
+    found = {name: options.pop(name) for name in flags if name in options}
+    if found and "target" not in found:
+        raise ConfigError(f"{flags[next(iter(found))]} is of an engine, and there is no --target")
+    return EngineOptions(**found)
 
 
 def run_export(request: ExportRequest) -> ExportResult:
@@ -86,6 +106,7 @@ def summary(result: ExportResult, seconds: float) -> dict[str, Any]:
         "graphs": sorted(manifest.graphs),
         "parity": _parity(result.report),
         "precisions": {name: _parity(graph.parity) for name, graph in manifest.graphs.items()},
+        "engines": [built.record for built in result.engines],
         "seconds": round(seconds, 1),
     }
 
@@ -104,3 +125,5 @@ def show_result(result: ExportResult, seconds: float) -> None:
         f"{result.folder}: {manifest.pooling.convert} bundle, {verdict} {reference} on "
         f"{result.report['samples']} inputs (max-abs {max_abs:.1e}), {seconds:.0f} s"
     )
+    for built in result.engines:
+        click.echo(sentence(built))

@@ -13,6 +13,7 @@ from ..poolers.parts import HeadStep
 from ..poolers.spec import PoolingSpec
 from ..runtime.bundle import open_bundle
 from ..runtime.manifest import GraphInfo, Manifest
+from .engine import engine_rows
 from .options import debug_option, json_option
 from .output import print_json, print_table, print_wrapped
 
@@ -64,6 +65,8 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
     print_table("Inputs and outputs", ("", "name", "type", "shape"), _tensor_rows(manifest))
     if len(manifest.graphs) > 1:
         print_table("Precisions", FIDELITY, fidelity_rows(manifest))
+    if engines := engine_rows(bundle, manifest):
+        print_table("Engines", ("engine", "size", "library", "compute capability", "profiles", ""), engines)
     columns = ("graph", "case", "output", "max-abs", "min cosine")
     reference = next(iter(manifest.graphs.values())).parity.get("reference", "the reference")
     print_table(f"Parity with {reference}", columns, _parity_rows(manifest))

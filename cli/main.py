@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reward": ("run", "Reward texts, token by token or step by step."),
     "serve": ("serve", "Serve bundles over HTTP, as OpenAI, vLLM, Cohere and TEI do."),
     "tune": ("tune", "Measure where a bundle runs fastest on this host, and remember it."),
+    "engine": ("engine", "Build a TensorRT engine of a bundle's graph."),
     "triton": ("triton", "Write a bundle into a model repository of a Triton server."),
     "doctor": ("doctor", "Tell what this installation can do, and why not more."),
     "zoo": ("zoo", "List, show and check the cards of known models."),

@@ -51,7 +51,7 @@ def declared(cls: type, *, env: bool, without: frozenset[str] = frozenset()) -> 
 
 def _click_option(item: Field[Any], info: OptionInfo, env: bool) -> Callable[[Command], Command]:
     default = ",".join(item.default) if isinstance(item.default, tuple) else item.default
-    notes = [] if default is None or default is False else [f"default: {default}"]
+    notes = [] if default in (None, "") or default is False else [f"default: {default}"]
     if env:
         notes.append(f"env: {env_name(item.name)}")
     text = info.help + (f"  [{', '.join(notes)}]" if notes else "")

@@ -9,6 +9,8 @@ from typing import Any
 import onnx_ir as ir
 from transformers import PreTrainedTokenizerBase
 
+from ..poolers.errors import ConfigError
+from ..poolers.image_text import image_text_family
 from ..poolers.limits import max_length
 from ..poolers.resolve import resolve
 from ..poolers.spec import PoolingSpec
@@ -20,6 +22,8 @@ from ..runtime.manifest import Manifest, TokenizerPolicy
 from .adapters import adapt
 from .assemble import assemble, graph_metadata, similarity, write_manifest
 from .card import write_card
+from .engines.build import NO_TOWERS, build_engine, chosen_profiles, require_buildable
+from .engines.options import engine_precisions
 from .errors import ExportError
 from .golden_file import write_golden
 from .known import known_card, lines, mark_sources, with_card
@@ -61,6 +65,8 @@ def export_model(request: ExportRequest, reporter: Reporter | None = None) -> Ex
     """
     if request.output is not None:
         check_target(request.output, request.force)
+    if request.engine.target is not None:
+        require_buildable(request.engine)
     show = reporter or SilentReporter()
     # A Hub id is downloaded here, under huggingface_hub's own bars.
     with show.step(f"Reading {request.model}", animated=Path(request.model).expanduser().is_dir()):
@@ -78,6 +84,7 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
     template = stored_template(request, spec)
     similarity(source.files, spec)  # refused before any work
     limit = max_length(source.files, request.max_model_len)
+    _check_engine(source, request, limit)
     with show.step("Loading weights"):
         tokenizer = load_tokenizer(source, request)
         spec = with_row_ids(with_token_ids(spec, tokenizer.get_vocab(), _special_ids(tokenizer)), tokenizer)
@@ -106,8 +113,19 @@ def _export(source: Source, request: ExportRequest, target: Path, show: Reporter
                 manifest = add_text_graph(folder, manifest, *text)
                 write_manifest(folder, manifest)
         write_card(folder, manifest)
+        wanted = engine_precisions(request.precision) if request.engine.target is not None else ()
+        engines = tuple(build_engine(folder, manifest, name, request.engine, show) for name in wanted)
     note = template_note(source.files, spec, policy)
-    return ExportResult(target, manifest, report, (note,) if note else ())
+    return ExportResult(target, manifest, report, (note,) if note else (), engines)
+
+
+def _check_engine(source: Source, request: ExportRequest, limit: int) -> None:
+    """Refuse an engine that cannot be, before the weights are loaded."""
+    if request.engine.target is None:
+        return
+    if image_text_family(source.files) is not None:
+        raise ConfigError(NO_TOWERS)
+    chosen_profiles(request.engine, limit)
 
 
 def _write_graph(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..runtime.manifest import Manifest
+from .engines.build import Built
 from .source import Source
 
 
@@ -42,12 +43,13 @@ class SilentReporter:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A written bundle; ``notes`` are for the person who asked, one line each."""
+    """A written bundle and the engines beside its graphs; ``notes`` are for the person who asked, one line each."""
 
     folder: Path
     manifest: Manifest
     report: dict[str, Any]
     notes: tuple[str, ...] = ()
+    engines: tuple[Built, ...] = ()
 
 
 def default_output(source: Source) -> Path:

@@ -16,6 +16,7 @@ from ..runtime.errors import InputError
 from ..runtime.manifest import Precision
 from ..runtime.options import option
 from ..runtime.templates import ScoreTemplate
+from .engines.options import NEWEST_OPSET, EngineOptions
 
 MIN_OPSET, MAX_OPSET = 18, 23
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -55,10 +56,12 @@ class ExportRequest:
     Attributes:
         model: checkpoint folder or Hub id.
         output: bundle folder to write; ``None`` names it after the model, in the working folder.
+        engine: the TensorRT engines to build beside the graphs; without a target, none.
     """
 
     model: str
     output: Path | None = None
+    engine: EngineOptions = EngineOptions()  # noqa: RUF009  (frozen)
     convert: str = option("auto", choices=CONVERTS, help="Adapter: what the pooling head should answer.")
     runner: str = option("auto", choices=RUNNERS, help="vLLM's runner; pooling treats any model as a pooling model.")
     pooler_config: Mapping[str, Any] | None = option(
@@ -111,6 +114,8 @@ class ExportRequest:
                 raise ConfigError(f"{name} must be one of {', '.join(valid)}, got {getattr(self, name)!r}")
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise ConfigError(f"opset must be in [{MIN_OPSET}, {MAX_OPSET}], got {self.opset}")
+        if self.engine.target is not None and self.opset > NEWEST_OPSET:
+            raise ConfigError(f"--target needs --opset {NEWEST_OPSET} or lower, got {self.opset}")
         try:
             object.__setattr__(self, "precision", parse_precisions(",".join(self.precision)))
         except ValueError as error:

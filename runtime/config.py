@@ -9,7 +9,7 @@ from .errors import InputError
 from .manifest import Precision
 from .options import option, parse_size
 
-Device = Literal["auto", "cpu", "cuda", "openvino"]
+Device = Literal["auto", "cpu", "cuda", "openvino", "tensorrt", "tensorrt-rtx"]
 DEVICES: tuple[str, ...] = get_args(Device)
 PRECISIONS: tuple[str, ...] = ("auto", *get_args(Precision))
 
@@ -21,8 +21,9 @@ class RuntimeConfig:
     device: str = option(
         "auto",
         choices=DEVICES,
-        help="Where to run; an explicit device that is missing is an error, never replaced. cpu is onnxruntime's, "
-        "openvino the CPU through OpenVINO's own runtime.",
+        help="Where to run; an explicit device that is missing is an error, never replaced. cpu and cuda are "
+        "onnxruntime's, openvino the CPU through OpenVINO's own runtime, tensorrt and tensorrt-rtx run engines that "
+        "`pool-export engine` built.",
     )
     precision: str = option(
         "auto",

@@ -22,7 +22,7 @@ from ..samples import Sample
 from ..verify import check, require_parity
 from ..write import write_graph
 from .calibration import calibration_inputs, record
-from .half import HALVES, REACHES, HalfName, emulate, float_layers, float_values, rounded_values, to_half
+from .half import HALVES, HalfName, emulate, float_layers, float_values, reaches, rounded_values, to_half
 from .int8 import plan, quantize
 from .linear import find_linears, weights_of
 from .ranges import record_ranges
@@ -62,6 +62,7 @@ class _Source:
     program: ir.Model
     inputs: Sequence[Encoded]
     pad_id: int
+    model_type: str
 
 
 def add_siblings(
@@ -93,7 +94,12 @@ def add_siblings(
         return manifest
     if manifest.image is not None:
         raise ExportError(f"a model with an image tower is exported in fp32 only, got --precision {','.join(wanted)}")
-    source = _Source(program, calibration_inputs(tokenizer, manifest.pooling), manifest.tokenizer.pad_token_id)
+    source = _Source(
+        program,
+        calibration_inputs(tokenizer, manifest.pooling),
+        manifest.tokenizer.pad_token_id,
+        manifest.source.model_type,
+    )
     for name in wanted:
         with show.step(f"Making and verifying the {name} graph"):
             graph = _first_that_passes(folder, manifest, name, source, gate)
@@ -153,7 +159,7 @@ def _half_attempts(name: HalfName) -> Callable[[_Source], _Attempts]:
     def attempts(source: _Source) -> _Attempts:
         values = float_values(source.program)
         ranges = record_ranges(source.program, values, source.inputs, source.pad_id)
-        for reach in REACHES:
+        for reach in reaches(name, source.model_type):
             made = to_half(source.program, name, ranges, reach)
             yield made, {"reach": reach, "float32_layers": float_layers(made)}
 

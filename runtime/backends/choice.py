@@ -16,6 +16,7 @@ from .backend import Backend, Load, Place
 from .onnx_runtime import OnnxRuntimeBackend
 from .open_vino import OpenVinoBackend
 from .providers import available
+from .tensor_rt import TensorRtBackend
 
 logger = logging.getLogger("pool_export.runtime")
 
@@ -23,6 +24,8 @@ BACKENDS: dict[str, Callable[[Load], Backend]] = {
     "cpu": OnnxRuntimeBackend,
     "cuda": OnnxRuntimeBackend,
     "openvino": OpenVinoBackend,
+    "tensorrt": TensorRtBackend,
+    "tensorrt-rtx": TensorRtBackend,
 }
 RULE = (
     "device auto: what `pool-export tune` stored for the bundle on this host; else CUDA where onnxruntime has it "
@@ -48,6 +51,10 @@ def places(graphs: Collection[str], device: str, precision: str, where: str) -> 
     if device == "openvino":
         read = existing_precision(graphs, "int8" if graph == "int8" else "fp32", where)  # it rounds to bf16 by itself
         return [Place(device=device, graph=read, compute=cast(Precision, graph))]
+    if BACKENDS.get(device) is TensorRtBackend:
+        if graph == "int8":
+            raise ProviderError(f"device {device!r} runs engines in fp32, fp16 and bf16, got precision 'int8'")
+        return [_as_it_is(device, existing_precision(graphs, graph, where))]
     if device != "auto":
         available(device)
     names = [device] if device != "auto" else [name for name in ("cuda", "cpu") if available(name, required=False)]

@@ -38,10 +38,11 @@ def test_json_has_the_documented_keys(call: Call) -> None:
     document = json.loads(result.out)
     assert {key: type(value).__name__ for key, value in document.items()} == {
         "version": "str", "python": "str", "platform": "str", "cpus": "int", "cpu_flags": "list", "packages": "dict",
-        "rules": "list",
+        "rules": "list", "devices": "list",
         "providers": "list", "cache": "str", "findings": "list",
     }  # fmt: skip
     assert "CPUExecutionProvider" in document["providers"]
+    assert {item["device"]: item["usable"] for item in document["devices"]}["cpu"]
     assert document["packages"]["base"]["numpy"] == importlib.metadata.version("numpy")
     assert all(set(item) == {"level", "what", "remedy"} for item in document["findings"])
 

@@ -77,7 +77,7 @@ def test_json_has_the_documented_keys(tiny_folder: Callable[..., Path], call: Ca
     document = json.loads(result.out)
     assert {key: type(value).__name__ for key, value in document.items()} == {
         "bundle": "str", "source": "dict", "convert": "str", "tasks": "list", "pooling": "dict", "tokenizer": "dict",
-        "graphs": "list", "parity": "dict", "precisions": "dict", "seconds": "float",
+        "graphs": "list", "parity": "dict", "precisions": "dict", "engines": "list", "seconds": "float",
     }  # fmt: skip
     assert (document["bundle"], document["convert"], document["graphs"]) == ("out", "embed", ["fp32"])
     assert set(document["parity"]) == {

@@ -168,7 +168,7 @@ def test_light_poolers_are_plain_python(imports: list[Import]) -> None:
 
 
 def test_commands_import_inside_functions(imports: list[Import]) -> None:
-    light_exports = {"export.request", "export.errors"}  # an option is declared there, once
+    light_exports = {"export.request", "export.errors", "export.engines.options"}  # an option is declared there, once
 
     def is_light(found: Import) -> bool:
         if found.ours:

@@ -46,7 +46,7 @@ def test_every_field_reads_its_variable(monkeypatch: pytest.MonkeyPatch, field: 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"device": "tpu"}, "device must be one of auto, cpu, cuda, openvino, got 'tpu'"),
+        ({"device": "tpu"}, "device must be one of auto, cpu, cuda, openvino, tensorrt, tensorrt-rtx, got 'tpu'"),
         ({"precision": "fp8"}, "precision must be one of auto, fp32, fp16, bf16, int8, got 'fp8'"),
         ({"threads": -1}, "threads must be 0 .automatic. or more, got -1"),
         ({"streams": -1}, "streams must be 0 .automatic. or more, got -1"),

@@ -511,7 +511,7 @@ def test_the_longest_input_can_be_lowered(tiny_bundle):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"device": "gpu"}, "device must be one of auto, cpu, cuda, openvino, got 'gpu'"),
+        ({"device": "gpu"}, "device must be one of auto, cpu, cuda, openvino, tensorrt, tensorrt-rtx, got 'gpu'"),
         ({"precision": "fp8"}, "precision must be one of"),
         ({"threads": -1}, "threads must be 0"),
     ],

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from pool_export import LLM
 from pool_export.export.errors import ExportError, ParityError
 from pool_export.export.pipeline import export_model
-from pool_export.export.precision import siblings
+from pool_export.export.precision import half, siblings
 from pool_export.export.reporting import ExportResult
 from pool_export.export.request import ExportRequest
 from pool_export.models_zoo.texts import sentences
@@ -113,6 +113,33 @@ def test_a_residual_stream_beyond_fp16_stays_float32_and_so_do_the_layers_that_w
     graph = export(loud(*STREAM), "fp16", "int8").manifest.graphs["fp16"]
     assert graph.parity["passed"]
     assert len(graph.parity["float32_layers"]) == 4  # two layers, two each
+
+
+@pytest.mark.parametrize(("family", "loud"), [("bert", False), ("qwen3", True), ("gemma3_text", True), ("t5", True)])
+def test_families_known_to_overflow_keep_a_float32_residual_stream_in_fp16(
+    family: str, loud: bool, tiny_folder: Any, export: Export
+):
+    result = export(tiny_folder(family, layers=1, hidden_size=64), "fp16")
+    graph = result.manifest.graphs["fp16"]
+    assert graph.parity["reach"] == ("no_sums" if loud else "all")
+    model = onnx.shape_inference.infer_shapes(onnx.load(result.folder / graph.files[0].path), strict_mode=True)
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+    constant = {item.name for item in model.graph.initializer}
+    sums = [
+        types.get(node.output[0])
+        for node in model.graph.node
+        if node.op_type == "Add" and not constant & set(node.input)
+    ]
+    assert (onnx.TensorProto.FLOAT16 in sums) != loud
+    assert onnx.TensorProto.FLOAT16 in types.values()
+
+
+def test_bf16_holds_what_they_compute(tiny_folder: Any, export: Export):
+    result = export(tiny_folder("gemma3_text", layers=1, hidden_size=64), "bf16", allow_mismatch=True)
+    assert result.manifest.graphs["bf16"].parity["reach"] in half.REACHES
+    assert half.reaches("bf16", "gemma3_text") == half.REACHES
+    assert half.reaches("fp16", "qwen2") == half.reaches("fp16", "umt5") == half.REACHES[1:]
+    assert half.reaches("fp16", "bert") == half.REACHES
 
 
 def test_a_model_that_fp16_cannot_hold_is_refused_by_the_node(loud: Any, export: Export, leftovers: Any):

@@ -47,6 +47,8 @@ def test_every_device_that_can_be_asked_for_has_a_backend():
         ("openvino", "auto", [("openvino", "fp32", "fp32")]),
         ("openvino", "bf16", [("openvino", "fp32", "bf16")]),
         ("openvino", "int8", [("openvino", "int8", "int8")]),
+        ("tensorrt", "auto", [("tensorrt", "fp32", "fp32")]),
+        ("tensorrt-rtx", "bf16", [("tensorrt-rtx", "bf16", "bf16")]),
     ],
 )
 def test_where_a_graph_may_run(onnxruntime, device: str, precision: str, expected: list[tuple[str, str, str]]):
@@ -81,6 +83,12 @@ def test_onnxruntime_is_not_asked_for_bf16_on_a_cpu(onnxruntime):
     onnxruntime([CPU])
     with pytest.raises(ProviderError, match="use --device openvino"):
         chosen("cpu", "bf16")
+
+
+def test_an_engine_is_not_asked_for_int8(onnxruntime):
+    onnxruntime([CPU])
+    with pytest.raises(ProviderError, match="runs engines in fp32, fp16 and bf16, got precision 'int8'"):
+        chosen("tensorrt", "int8")
 
 
 def test_an_explicit_device_is_never_replaced(onnxruntime):
