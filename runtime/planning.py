@@ -50,8 +50,8 @@ def plan_batches(
     """Group texts of similar length so that little padding is computed.
 
     The longest come first: the allocator sees its largest request at once and a progress bar
-    speeds up instead of stalling. A text longer than ``max_tokens`` runs alone. What is less than a few rounds
-    of full batches is cut so that every stream has as much to do.
+    speeds up instead of stalling. A text longer than ``max_tokens`` runs alone. With several streams, what is less
+    than a few rounds of full batches is cut so that all have as much to do, and texts of different lengths stay apart.
 
     Args:
         lengths: token count of every text.
@@ -67,10 +67,15 @@ def plan_batches(
     share = _even_share(sum(lengths), max_tokens, streams)
     batches: list[Batch] = []
     start = 0
+
+    def is_worth(rows: int) -> bool:
+        real = sum(lengths[index] for index in order[start : start + rows])
+        return _is_worth(rows * lengths[order[start]], real, max_tokens)
+
     while start < len(order):
         length = lengths[order[start]]
-        rows = max(1, min(max_rows, max_tokens // max(1, length), -(-share // max(1, length))))
-        while rows > 1 and not fits(rows, length):
+        rows = max(1, min(max_rows, max_tokens // max(1, length), -(-share // max(1, length)), len(order) - start))
+        while rows > 1 and not (fits(rows, length) and (streams == 1 or is_worth(rows))):
             rows -= 1
         batches.append(Batch(tuple(order[start : start + rows]), length))
         start += rows
@@ -83,6 +88,11 @@ def _even_share(total: int, max_tokens: int, streams: int) -> int:
         return max_tokens
     rounds = -(-total // (streams * max_tokens))
     return min(max_tokens, max(_LEAST_SHARE, -(-total // (streams * rounds))))
+
+
+def _is_worth(padded: int, real: int, max_tokens: int) -> bool:
+    """Whether a batch of so many tokens with padding, and without, is worth its padding."""
+    return padded <= _FREE_SHARE * max_tokens or padded - real <= _MAX_PADDING * padded
 
 
 def fill_batch(
@@ -114,7 +124,7 @@ def fill_batch(
         grows_up = shorter is None or (longer is not None and longer < shorter)
         added = lengths[stop] if grows_up else lengths[start - 1]
         padded = rows * (added if grows_up else longest)
-        is_worth = padded <= _FREE_SHARE * max_tokens or padded - used - added <= _MAX_PADDING * padded
+        is_worth = _is_worth(padded, used + added, max_tokens)
         if padded > max_tokens or not is_worth or not fits(rows, padded // rows):
             break
         used += added

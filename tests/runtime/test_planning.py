@@ -74,6 +74,13 @@ def test_streams_get_as_much_to_do(texts: int, streams: int, expected: list[int]
     assert [len(batch.rows) for batch in plan] == expected
 
 
+def test_texts_of_different_lengths_stay_apart_where_there_are_streams_for_them():
+    lengths = [120, 60, 50, 48, 40]
+    rows = [batch.rows for batch in plan_batches(lengths, max_tokens=512, max_rows=64, streams=2)]
+    assert rows == [(0,), (1, 2), (3, 4)]  # of the three shorter ones together 22 of 180 tokens would be padding
+    assert [batch.rows for batch in plan_batches(lengths, max_tokens=512, max_rows=64)] == [(0, 1, 2, 3), (4,)]
+
+
 def test_what_is_tiny_is_not_shared():
     assert [batch.rows for batch in plan_batches([6, 7], max_tokens=512, max_rows=64, streams=2)] == [(1, 0)]
 
