@@ -76,7 +76,8 @@ class Engine:
         self.config = config
         self.tokenizer = TextTokenizer(bundle.path("tokenizer.json"), bundle.manifest.tokenizer, max_length)
         self.memory = memory or MemoryBudget.of(config.memory_limit)
-        self.session = Session(bundle, config, room=self.memory.limit)
+        limit = self.memory.limit
+        self.session = Session(bundle, config, room=None if limit is None else max(0, limit - resident()))
         self.images = ImageEngine(bundle, config)
         self.token_level = _token_level_outputs(self.session.info)
         self.max_tokens = _token_budget(config, bundle.manifest.pooling, self.session.batch_tokens)

@@ -67,8 +67,9 @@ class OpenVinoBackend:
         self._widens = load.widens
         self._compiled: dict[tuple[tuple[str, ...], int], _Requests] = {}
         self._lock = threading.Lock()
+        usual = load.usual if load.usual in self.output_names else self.output_names[0]
         for streams in {self.streams, 1 if load.widens else self.streams}:
-            self._requests((load.usual,), streams)
+            self._requests((usual,), streams)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool, alone: bool) -> list[Array]:
         """Run one batch; see ``Backend.run``."""
