@@ -9,7 +9,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,27 +67,24 @@ def _minilm(folder: Path) -> None:
 
 
 def _bert_base(folder: Path) -> None:
-    import torch
-    from transformers import BertConfig, BertModel
-
-    torch.manual_seed(0)
-    BertModel(BertConfig()).save_pretrained(folder)
-    _copy(folder, _TOKENIZER)
-    _tokenizer_config(folder, model_max_length=512)
-    _modules(folder, pooling="mean_tokens", width=768)
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512, "do_lower_case": False}))
+    _bert(folder)
 
 
 def _bert_large(folder: Path) -> None:
+    _bert(folder, hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16)
+
+
+def _bert(folder: Path, **sizes: int) -> None:
+    """BERT with random weights; the sizes are BERT-base's where they are not given."""
     import torch
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
-    BertModel(BertConfig(**sizes)).save_pretrained(folder)
+    config = BertConfig(**sizes)
+    BertModel(config).save_pretrained(folder)
     _copy(folder, _TOKENIZER)
     _tokenizer_config(folder, model_max_length=512)
-    _modules(folder, pooling="mean_tokens", width=1024)
+    _modules(folder, pooling="mean_tokens", width=config.hidden_size)
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 512, "do_lower_case": False}))
 
 
@@ -159,14 +156,19 @@ def checkpoint(name: str, work: Path) -> Path:
 
 
 def bundle(name: str, work: Path) -> Path:
-    """Return the folder of a bundle, exported first where it is not there (in a process of its own: torch stays out).
+    """Return the folder of a bundle, exported first where it is not there.
 
     Raises:
         RuntimeError: the export failed.
     """
-    folder = work / "models" / name / "bundle"
+    return _exported(name, work, "bundle", MODELS[name].export)
+
+
+def _exported(name: str, work: Path, folder_name: str, options: Sequence[str]) -> Path:
+    """Export in a process of its own: torch stays out of this one."""
+    folder = work / "models" / name / folder_name
     if not (folder / "pool_export.json").exists():
-        words = ["export", str(checkpoint(name, work)), "-o", str(folder), *MODELS[name].export]
+        words = ["export", str(checkpoint(name, work)), "-o", str(folder), *options]
         done = subprocess.run(
             [sys.executable, "-m", "pool_export", *words], capture_output=True, text=True, check=False
         )
@@ -214,12 +216,4 @@ def gpu_bundle(name: str, work: Path, precisions: tuple[str, ...]) -> Path:
     Raises:
         RuntimeError: the export failed.
     """
-    folder = work / "models" / name / f"bundle-{'-'.join(precisions)}"
-    if not (folder / "pool_export.json").exists():
-        words = ["export", str(checkpoint(name, work)), "-o", str(folder), "--precision", ",".join(precisions)]
-        done = subprocess.run(
-            [sys.executable, "-m", "pool_export", *words], capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"pool-export {' '.join(words)} failed:\n{done.stderr}")
-    return folder
+    return _exported(name, work, f"bundle-{'-'.join(precisions)}", ("--precision", ",".join(precisions)))

@@ -113,14 +113,15 @@ def page(result: dict[str, Any] | None) -> str:
     return "\n\n".join([about(result), ran, markdown(bar_rows(bars(result))), *sections])
 
 
-def replace(text: str, generated: str) -> str:
-    """Return a page with its generated part replaced.
+def replace(text: str, generated: str, markers: tuple[str, str] = (BEGIN, END)) -> str:
+    """Return a page with what stands between its markers replaced.
 
     Raises:
         ValueError: the markers are not there, each once and in order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in after or END in after:
-        raise ValueError(f"the page must hold {BEGIN!r} and {END!r}, once each")
-    return f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}"
+    first, last = markers
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not (begin and end) or first in after or last in after:
+        raise ValueError(f"the page must hold {first!r} and {last!r}, once each")
+    return f"{before}{first}\n\n{generated}\n\n{last}{after}"

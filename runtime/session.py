@@ -69,7 +69,7 @@ class Session:
         def load(place: Place) -> Load:
             streams = config.streams or (min(self.threads, _MOST_STREAMS) if place.device in _ON_CPU else 1)
             info = graphs[place.graph]
-            size = sum(bundle.path(file.path).stat().st_size for file in info.files)
+            size = sum(file.size for file in info.files)
             return Load(
                 path=bundle.path(info.files[0].path),
                 place=place,
@@ -84,7 +84,7 @@ class Session:
         self.info = graphs[self.place.graph]
         self.device, self.precision, self.streams = self.place.device, self.place.compute, self.backend.streams
         self.input_names, self.output_names = self.backend.input_names, self.backend.output_names
-        self._check_signature(load(self.place).path.as_posix())
+        self._check_signature(bundle.path(self.info.files[0].path).as_posix())
 
     def run(
         self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool = True, alone: bool = False

@@ -6,10 +6,9 @@ import datetime
 import hashlib
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -35,17 +34,10 @@ from ..errors import ExportError
 from .network import Order, Plan, build_plan
 from .options import NEWEST_OPSET, PRECISIONS, EngineOptions
 
+if TYPE_CHECKING:
+    from ..reporting import Reporter
+
 NO_TOWERS = "a model with an image tower has no engine: its two graphs would need two"
-
-
-class Steps(Protocol):
-    """What building needs of a reporter (``export/reporting.py``)."""
-
-    def step(self, title: str, total: int | None = None, *, animated: bool = True) -> AbstractContextManager[Any]:
-        """Enter a step."""
-
-    def note(self, text: str) -> None:
-        """Say one line."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ def build_engine(
     manifest: Manifest,
     precision: Precision,
     options: EngineOptions,
-    show: Steps,
+    show: Reporter,
     *,
     force: bool = False,
 ) -> Built:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import onnx_ir as ir
 
 from ..graphs import AXES
@@ -31,13 +30,9 @@ def picked_inputs(node: ir.Node, axis: int) -> Wanted | None:
     return rule(node, axis)
 
 
-def reshaped(graph: ir.Graph, node: ir.Node) -> ir.Value:
+def kept_sizes(reshape: ir.Node) -> list[int]:
     """The target of a Reshape that is made again for one row: first two axes as they come, the others as they were."""
-    sizes = [int(dim) for dim in (node.outputs[0].shape or ())[2:] if isinstance(dim, int)]
-    target = ir.Value(name=f"{node.outputs[0].name}/row_shape", const_value=ir.tensor(np.array([0, 0, *sizes])))
-    target.type, target.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([2 + len(sizes)])
-    graph.register_initializer(target)
-    return target
+    return [0, 0, *(int(dim) for dim in (reshape.outputs[0].shape or ())[2:] if isinstance(dim, int))]
 
 
 def _rank(value: ir.Value) -> int:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import onnx_ir as ir
 
+from ..adopt.builder import Builder
 from ..graphs import AXES
-from .row_rules import picked_inputs, reshaped
+from .row_rules import kept_sizes, picked_inputs
 
 _BATCH, _LENGTH = AXES
 
@@ -40,6 +40,7 @@ def pick_rows_first(graph: ir.Graph) -> int:
     Returns:
         How many nodes work on one row instead of all.
     """
+    builder = Builder(graph, graph.opset_imports[""], "rows")
     found = 0
     for pick in [node for node in graph if node.op_type == "GatherElements"]:
         index = _row_index(pick)
@@ -48,9 +49,10 @@ def pick_rows_first(graph: ir.Graph) -> int:
         cone = _cone(graph, pick)
         if not any(node.op_type == "MatMul" for node in cone.nodes):
             continue
-        _rebuild(graph, pick, index, cone)
+        _rebuild(builder, pick, index, cone)
         found += len(cone.nodes)
     if found:
+        graph.extend(builder.nodes)
         graph.sort()
     return found
 
@@ -104,7 +106,7 @@ def _can_pick(node: ir.Node, wanted: list[int | None], cone: _Cone) -> bool:
     )
 
 
-def _rebuild(graph: ir.Graph, pick: ir.Node, index: ir.Value, cone: _Cone) -> None:
+def _rebuild(builder: Builder, pick: ir.Node, index: ir.Value, cone: _Cone) -> None:
     """Make the nodes again, for the row; the old ones are left without a reader."""
     rows: dict[ir.Value, ir.Value] = {}
     for node in reversed(cone.nodes):
@@ -114,14 +116,14 @@ def _rebuild(graph: ir.Graph, pick: ir.Node, index: ir.Value, cone: _Cone) -> No
                 inputs.append(value)
                 continue
             if value not in rows:
-                rows[value] = _picked(graph, pick, index, value, cone.axis[value])
+                rows[value] = _picked(builder, index, value, cone.axis[value])
             inputs.append(rows[value])
         attributes = list(node.attributes.values())
         if node.op_type == "Reshape":
-            inputs[1], attributes = reshaped(graph, node), []
+            inputs[1], attributes = builder.integer(kept_sizes(node)), []
         made = ir.Node("", node.op_type, inputs, attributes, num_outputs=len(node.outputs))
         made.metadata_props.update(node.metadata_props)
-        graph.insert_before(pick, made)
+        builder.nodes.append(made)
         for old, new in zip(node.outputs, made.outputs, strict=True):
             _name(new, old, cone.axis[old])
             rows[old] = new
@@ -130,29 +132,16 @@ def _rebuild(graph: ir.Graph, pick: ir.Node, index: ir.Value, cone: _Cone) -> No
         ir.convenience.replace_all_uses_with(pick.outputs[0], rows[states])
 
 
-def _picked(graph: ir.Graph, pick: ir.Node, index: ir.Value, value: ir.Value, axis: int) -> ir.Value:
+def _picked(builder: Builder, index: ir.Value, value: ir.Value, axis: int) -> ir.Value:
     """Pick the row of a value that has all of them."""
     rank = len(_dims(value))
-
-    def add(kind: str, inputs: list[ir.Value], what: str, **attributes: int) -> ir.Value:
-        node = ir.node(kind, inputs, attributes)
-        node.outputs[0].name = f"{value.name}/{what}"
-        graph.insert_before(pick, node)
-        return node.outputs[0]
-
-    def constant(numbers: list[int], what: str) -> ir.Value:
-        made = ir.Value(name=f"{value.name}/{what}", const_value=ir.tensor(np.array(numbers, np.int64)))
-        made.type, made.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(numbers)])
-        graph.register_initializer(made)
-        return made
-
     # One index for all numbers of a row: its own shape, with one place on the axis. (Products and sums of shapes are
     # what TensorRT computes of them as well.)
     others = [int(place != axis) for place in range(rank)]
-    sizes = add("Mul", [add("Shape", [value], "shape"), constant(others, "others")], "other_sizes")
-    target = add("Add", [sizes, constant([1 - other for other in others], "one")], "row_shape")
-    flat = add("Reshape", [index, constant([-1] + [1] * (rank - 1), "index_shape")], "index")
-    row = add("GatherElements", [value, add("Expand", [flat, target], "indices")], "row", axis=axis)
+    sizes = builder.op("Mul", builder.op("Shape", value), builder.integer(others))
+    target = builder.op("Add", sizes, builder.integer([1 - other for other in others]))
+    flat = builder.op("Reshape", index, builder.integer([-1] + [1] * (rank - 1)))
+    row = builder.op("GatherElements", value, builder.op("Expand", flat, target), axis=axis)
     _name(row, value, axis)
     return row
 

@@ -136,17 +136,23 @@ def test_a_failing_batch_stops_the_others(engine, monkeypatch):
     assert len(calls) < 50
 
 
+def noted(engine: Engine, option: str) -> list[tuple[int, bool]]:
+    """Return a list that gets the length of every batch from now on, and an option of its run."""
+    asked: list[tuple[int, bool]] = []
+    run = engine.session.run
+
+    def note(feeds: Any, outputs: Any, **how: bool) -> Any:
+        asked.append((feeds["input_ids"].shape[1], how.get(option, option == "gives_back")))
+        return run(feeds, outputs)
+
+    engine.session.run = note  # type: ignore[method-assign]
+    return asked
+
+
 def test_a_batch_that_is_alone_is_said_to_be(engine):
     """It may have the threads of every stream, except where it gives back what those hold."""
     small = engine(options={"max_batch_tokens": 5})
-    asked: list[tuple[int, bool]] = []
-    run = small.session.run
-
-    def noted(feeds: Any, outputs: Any, *, gives_back: bool = True, alone: bool = False) -> Any:
-        asked.append((feeds["input_ids"].shape[1], alone))
-        return run(feeds, outputs)
-
-    small.session.run = noted
+    asked = noted(small, "alone")
     for lengths in ((3,), (3, 2), (9,)):
         small.run(inputs_of(lengths), ["sentence_embedding"])
     assert asked == [(3, True), (3, False), (2, False), (9, True), (1, False)]
@@ -155,14 +161,7 @@ def test_a_batch_that_is_alone_is_said_to_be(engine):
 def test_the_memory_of_a_long_text_is_given_back_once_afterwards(engine):
     """Long is longer than a batch: returning that much after each of many would cost a sixth of the time."""
     small = engine(options={"max_batch_tokens": 5})
-    asked: list[tuple[int, bool]] = []
-    run = small.session.run
-
-    def noted(feeds: Any, outputs: Any, *, gives_back: bool = True, alone: bool = False) -> Any:
-        asked.append((feeds["input_ids"].shape[1], gives_back))
-        return run(feeds, outputs)
-
-    small.session.run = noted
+    asked = noted(small, "gives_back")
     small.run(inputs_of((9, 8)), ["sentence_embedding"])
     assert asked == [(9, False), (8, False), (1, True)]
     asked.clear()
