@@ -141,7 +141,7 @@ load: $(STAMP) $(BUNDLES)/minilm/pool_export.json ## 64 clients for a minute aga
 	$(RUN) benchmarks/load_report.py build/load/load.json --plot build/load/load.png
 
 # Whole runs go into docs/; with ARGS, or of one kind, the figures stay in build/.
-bench: $(STAMP) ## contenders side by side: speed, fidelity, latency, memory, start-up; half an hour (ARGS=--quick: two minutes)
+bench: $(STAMP) ## contenders side by side: speed, fidelity, latency, memory, start-up; more than an hour (ARGS=--quick: two minutes)
 	mkdir -p build/bench
 	$(RUN) -m pool_export.benchmarks.bench --json build/bench/results.json $(ARGS)
 	$(RUN) -m pool_export.benchmarks.bench_report build/bench/results.json \
