@@ -50,9 +50,23 @@ class Plan:
 def build_plan(library: Loaded, order: Order) -> Plan:
     """Build an engine from a graph whose types are the arithmetic (a strongly typed network).
 
+    All of it happens in a thread of its own. TensorRT calls back into Python, and in the main thread those calls are
+    where the handler of a signal would run: what it raises is then lost in TensorRT, or ends the process. Here the main
+    thread only waits, takes the signal, and has the build, minutes long with full TensorRT, end at its next step.
+
     Raises:
         ExportError: TensorRT cannot read the graph, or makes no engine of it; one line that says why.
     """
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(_plan, library, order, stopped).result()
+        except BaseException:
+            stopped.set()
+            raise
+
+
+def _plan(library: Loaded, order: Order, stopped: threading.Event) -> Plan:
     trt = library.api
     library.errors.clear()
     builder = trt.Builder(library.log)
@@ -68,7 +82,9 @@ def build_plan(library: Loaded, order: Order) -> Plan:
             shapes.set_shape(network.get_input(index).name, profile.min, profile.opt, profile.max)
         config.add_optimization_profile(shapes)
     notes = _use_timings(trt, config, order.timing_cache)
-    data = _build(trt, builder, network, config)
+    monitor = _monitor(trt, stopped)  # the configuration holds no reference that keeps it alive
+    config.progress_monitor = monitor
+    data = builder.build_serialized_network(network, config)
     if data is None:
         raise ExportError(f"{library.title} built no engine of {order.graph.name}: {library.reason('no reason given')}")
     _keep_timings(config, order.timing_cache)
@@ -78,10 +94,7 @@ def build_plan(library: Loaded, order: Order) -> Plan:
     return Plan(bytes(data), inputs, outputs, notes)
 
 
-def _build(trt: Any, builder: Any, network: Any, config: Any) -> Any:
-    """Build in a thread of its own: full TensorRT takes minutes, and Ctrl-C has to end it at its next step."""
-    stopped = threading.Event()
-
+def _monitor(trt: Any, stopped: threading.Event) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         """Asked after every step whether to go on."""
 
@@ -98,14 +111,7 @@ def _build(trt: Any, builder: Any, network: Any, config: Any) -> Any:
         def phase_finish(self, phase_name: str) -> None:
             """Nothing to do."""
 
-    monitor = Monitor()  # the configuration holds no reference that keeps it alive
-    config.progress_monitor = monitor
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            return pool.submit(builder.build_serialized_network, network, config).result()
-        except BaseException:
-            stopped.set()
-            raise
+    return Monitor()
 
 
 def _parse(library: Loaded, network: Any, graph: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -267,24 +268,54 @@ class Stopped(BaseException):
     pass
 
 
-def test_a_signal_ends_a_build_and_leaves_nothing(minilm_bundle: Path, tmp_path: Path):
+@pytest.fixture
+def stops() -> Iterator[None]:
+    """Let SIGALRM raise ``Stopped``, as Ctrl-C raises KeyboardInterrupt."""
+
     def stop(number: int, frame: Any) -> None:
         raise Stopped
 
     before = signal.signal(signal.SIGALRM, stop)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_signal_ends_a_build_and_leaves_nothing(stops: None, minilm_bundle: Path, tmp_path: Path):
     folder = Path(shutil.copytree(minilm_bundle, tmp_path / "bundle"))
     many = ",".join(["1x1:1x64:1x256", *(f"1x1:{rows}x64:{rows}x256" for rows in range(2, 40))])
     options = dataclasses.replace(ADA, profiles=parse_profiles(many), compute_capability=("8.0", "8.6", "8.9", "12.0"))
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
-        began = time.monotonic()
-        with pytest.raises(Stopped):
-            built(folder, options=options)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    began = time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    with pytest.raises(Stopped):
+        built(folder, options=options)
     assert time.monotonic() - began < 60
     assert not (folder / "engines").exists()
+
+
+@pytest.mark.parametrize("message", [1, 20])
+def test_a_signal_while_tensorrt_writes_its_log_is_not_lost(message: int, stops: None, copied: Path):
+    """A handler that ran inside TensorRT's call to the logger had its exception swallowed, or the process ended."""
+    loaded = load_library("tensorrt-rtx")
+    heard = []
+
+    class Listener(loaded.api.ILogger):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            loaded.api.ILogger.__init__(self)
+
+        def log(self, severity: Any, text: str) -> None:
+            heard.append(text)
+            if len(heard) == message:
+                os.kill(os.getpid(), signal.SIGALRM)
+
+    other = library.Loaded(loaded.about, loaded.api)
+    other.log = Listener()
+    order = Order(
+        graph=copied / "onnx/model.onnx", profiles=parse_profiles("1x1:1x8:1x8"), compute_capabilities=("8.9",)
+    )
+    with pytest.raises(Stopped):
+        build_plan(other, order)
+    assert len(heard) >= message
 
 
 def test_full_tensorrt_needs_a_gpu_and_says_which_library_does_not(copied: Path, monkeypatch: pytest.MonkeyPatch):
