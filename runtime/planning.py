@@ -17,13 +17,16 @@ _LEAST_SHARE = 32
 Fits = Callable[[int, int], bool]  # whether so many rows of such a length may run together
 
 # Padded tokens of a forward pass, on a CPU for each thread that works on it. 256 to 1024 are within a few percent of
-# each other, and 8192 takes half longer again: its intermediate results no longer fit the cache. A GPU wants more.
-_CPU_TOKENS, _GPU_TOKENS = 512, 8192
+# each other, and 8192 takes half longer again: its intermediate results no longer fit the cache. In bfloat16 those are
+# half as large, and AMX multiplies so fast that reading the weights for fewer tokens shows. A GPU wants more.
+_CPU_TOKENS, _BF16_TOKENS, _GPU_TOKENS = 512, 1024, 8192
 
 
-def default_tokens(*, on_cpu: bool, threads: int) -> int:
+def default_tokens(*, on_cpu: bool, threads: int, precision: str = "fp32") -> int:
     """Padded tokens of a forward pass on so many threads."""
-    return _CPU_TOKENS * threads if on_cpu else _GPU_TOKENS
+    if not on_cpu:
+        return _GPU_TOKENS
+    return (_BF16_TOKENS if precision == "bf16" else _CPU_TOKENS) * threads
 
 
 @dataclass(frozen=True)

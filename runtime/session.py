@@ -22,8 +22,8 @@ Array = np.ndarray
 # Each holds the intermediate results of a batch.
 _MOST_STREAMS = 4
 _ON_CPU = frozenset({"cpu", "openvino"})
-# Bytes of weights that may be in memory twice, so that a text that is alone has every thread.
-_WIDENED = 512 * 2**20
+# Bytes of weights that may be in memory more than once, so that a text that is alone has every thread.
+_COPIED = 512 * 2**20
 
 INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids", "pooling_mask", "pixel_values"})
 
@@ -76,7 +76,7 @@ class Session:
                 threads=self.threads,
                 streams=streams,
                 usual=_usual_output(bundle, info),
-                widens=streams > 1 and size <= min(_WIDENED, _WIDENED if room is None else room // 8),
+                copies=size <= min(_COPIED, _COPIED if room is None else room // 8),
             )
 
         tried = places(graphs, config.device, config.precision, str(bundle.folder))
@@ -120,7 +120,7 @@ class Session:
     @property
     def batch_tokens(self) -> int:
         """Padded tokens of a batch, where the options leave it open."""
-        return default_tokens(on_cpu=self.on_cpu, threads=-(-self.threads // self.streams))
+        return default_tokens(on_cpu=self.on_cpu, threads=-(-self.threads // self.streams), precision=self.precision)
 
     def metadata(self) -> dict[str, str]:
         """The graph's own ``metadata_props``."""

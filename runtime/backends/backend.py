@@ -39,7 +39,7 @@ class Load:
         threads: compute threads, of all streams together.
         streams: passes that run at once.
         usual: the output that most requests ask for; the first of them should find everything ready.
-        widens: open it a second time, for passes that run alone and then have every thread; costs its weights again.
+        copies: its weights may be in memory more than once, so it may be opened for more than one way to run.
     """
 
     path: Path
@@ -47,7 +47,12 @@ class Load:
     threads: int
     streams: int
     usual: str
-    widens: bool = False
+    copies: bool = False
+
+    @property
+    def widens(self) -> bool:
+        """Open it a second time, for passes that run alone and then have every thread."""
+        return self.copies and self.streams > 1
 
 
 class Backend(Protocol):

@@ -14,10 +14,16 @@ from typing import Any
 
 from ..errors import MissingExtraError, ProviderError
 from .backend import Array, Load
+from .open_vino_graph import round_between_norms, turn_keys_in_the_product
 
 # Precision -> OpenVINO's word for the arithmetic, the best first: an int8 graph has products in 8 bits whatever stands
 # here, and everything between them is bfloat16 where the processor has it.
 _HINTS = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("bf16", "f32")}
+
+# OpenVINO makes one kernel of scores, mask, softmax and values. With bfloat16 it takes up to half longer than one after
+# the other does where a text has some 10 to 100 tokens, and less from about 250 on, where the scores leave the cache.
+_UNFUSED = {"SNIPPETS_MODE": "DISABLE"}
+_LONGEST_UNFUSED = 256
 
 
 def load_openvino() -> Any:
@@ -62,21 +68,27 @@ class OpenVinoBackend:
             "ENABLE_CPU_PINNING": False,  # a pinned thread waits for its core, and other processes have it too
         }
         self._model = _read(load.path)
+        if self._hint == "bf16":
+            turn_keys_in_the_product(self._model)
+        if load.place.compute == "bf16":
+            round_between_norms(self._model)
+        self._unfuses = self._hint == "bf16" and load.copies
         self.input_names = tuple(item.any_name for item in self._model.inputs)
         self.output_names = tuple(item.any_name for item in self._model.outputs)
         self._widens = load.widens
-        self._compiled: dict[tuple[tuple[str, ...], int], _Requests] = {}
+        self._compiled: dict[tuple[tuple[str, ...], int, bool], _Requests] = {}
         self._lock = threading.Lock()
         usual = load.usual if load.usual in self.output_names else self.output_names[0]
         for streams in {self.streams, 1 if load.widens else self.streams}:
-            self._requests((usual,), streams)
+            self._requests((usual,), streams, length=1)
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool, alone: bool) -> list[Array]:
         """Run one batch; see ``Backend.run``."""
         # OpenVINO compiles for any shape and does not compare one input's with another's: it answers garbage.
         if len(shapes := {value.shape for value in feeds.values()}) > 1:
             raise ValueError(f"the inputs have different shapes: {', '.join(map(str, sorted(shapes)))}")
-        requests = self._requests(tuple(outputs), 1 if alone and self._widens else self.streams)
+        streams = 1 if alone and self._widens else self.streams
+        requests = self._requests(tuple(outputs), streams, length=next(iter(shapes))[1])
         values = requests.run(feeds)
         if gives_back:
             with self._lock:
@@ -92,17 +104,29 @@ class OpenVinoBackend:
         found = self._model.get_rt_info(["framework"]).value
         return {str(key): str(value.value if hasattr(value, "value") else value) for key, value in found.items()}
 
-    def _requests(self, outputs: tuple[str, ...], streams: int) -> _Requests:
-        """The graph compiled for these outputs, all threads shared by so many streams."""
+    def _requests(self, outputs: tuple[str, ...], streams: int, *, length: int) -> _Requests:
+        """The graph compiled for these outputs and this length, all threads shared by so many streams."""
+        unfused = self._unfuses and length <= _LONGEST_UNFUSED
         with self._lock:
-            if (outputs, streams) not in self._compiled:
+            if (key := (outputs, streams, unfused)) not in self._compiled:
                 chosen = [self._model.output(name) for name in outputs]
                 # The graph computes all of its outputs, wanted or not, so the others are left out of it.
                 model = self._library.Model(chosen, self._model.get_parameters(), "pool_export")
-                compiled = self._core.compile_model(model, "CPU", {**self._options, "NUM_STREAMS": streams})
+                compiled = self._compile(model, {**self._options, "NUM_STREAMS": streams}, unfused=unfused)
                 self._check_precision(compiled)
-                self._compiled[outputs, streams] = _Requests(compiled, streams)
-            return self._compiled[outputs, streams]
+                self._compiled[key] = _Requests(compiled, streams)
+            return self._compiled[key]
+
+    def _compile(self, model: Any, how: dict[str, Any], *, unfused: bool) -> Any:
+        if unfused:
+            try:
+                return self._core.compile_model(model, "CPU", {**how, **_UNFUSED})
+            except RuntimeError as error:
+                # Not one of OpenVINO's documented properties, so another version may not have it: slower, and right.
+                if not all(word in str(error) for word in ("Unsupported property", *_UNFUSED)):
+                    raise
+                self._unfuses = False
+        return self._core.compile_model(model, "CPU", how)
 
     def _check_precision(self, compiled: Any) -> None:
         active = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()

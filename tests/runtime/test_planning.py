@@ -126,6 +126,7 @@ def test_a_waiting_text_takes_its_equals_along_and_leaves_the_others():
 
 def test_a_cpu_batch_grows_with_its_threads():
     assert [default_tokens(on_cpu=True, threads=threads) for threads in (1, 4)] == [512, 2048]
+    assert [default_tokens(on_cpu=True, threads=2, precision=name) for name in ("int8", "bf16")] == [1024, 2048]
     assert default_tokens(on_cpu=False, threads=1) == default_tokens(on_cpu=False, threads=8) == 8192
 
 

@@ -90,10 +90,52 @@ def test_answers_are_kept_when_the_next_batch_runs(session):
 def test_the_usual_output_is_compiled_before_anybody_asks(session):
     """For a stream's share of the threads, and for a pass that has them all."""
     assert set(session("bert", threads=2).backend._compiled) == {
-        (("sentence_embedding",), 2),
-        (("sentence_embedding",), 1),
+        (("sentence_embedding",), 2, False),
+        (("sentence_embedding",), 1, False),
     }
-    assert set(session("bert", threads=1).backend._compiled) == {(("sentence_embedding",), 1)}
+    assert set(session("bert", threads=1).backend._compiled) == {(("sentence_embedding",), 1, False)}
+
+
+def long_feeds(length: int) -> dict[str, np.ndarray]:
+    rows = np.full((1, length), 7)
+    return {"input_ids": rows, "attention_mask": np.ones_like(rows), "token_type_ids": np.zeros_like(rows)}
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
+def test_in_bf16_short_texts_and_long_ones_are_compiled_for_differently(session):
+    opened = session("modernbert", threads=1, precision="bf16")
+    assert set(opened.backend._compiled) == {(("sentence_embedding",), 1, True)}
+    for length in (256, 257):
+        opened.run(long_feeds(length), ["sentence_embedding"])
+    assert set(opened.backend._compiled) == {(("sentence_embedding",), 1, True), (("sentence_embedding",), 1, False)}
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
+def test_weights_that_are_too_large_for_copies_are_compiled_once(session, monkeypatch):
+    monkeypatch.setattr("pool_export.runtime.session._COPIED", 1000)
+    opened = session(threads=2, precision="bf16")
+    opened.run(FEEDS, ["sentence_embedding"], alone=True)
+    assert set(opened.backend._compiled) == {(("sentence_embedding",), 2, False)}
+
+
+@pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
+def test_an_openvino_without_the_switch_compiles_as_it_comes(session, monkeypatch):
+    asked, compile_model = [], openvino.Core.compile_model
+
+    def without(core: Any, model: Any, device: str, how: dict[str, Any]) -> Any:
+        asked.append("SNIPPETS_MODE" in how)
+        if asked[-1]:
+            raise RuntimeError("NotFound: Unsupported property SNIPPETS_MODE by CPU plugin.")
+        return compile_model(core, model, device, how)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", without)
+    opened = session(threads=1, precision="bf16")
+    assert asked == [True, False]
+    opened.run(FEEDS, ["last_hidden_state"])
+    assert asked == [True, False, False]
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *args: (_ for _ in ()).throw(RuntimeError("no memory")))
+    with pytest.raises(BundleError, match="no memory"):
+        session(threads=1, precision="bf16")
 
 
 def test_a_pass_that_is_alone_answers_the_same(session):
