@@ -28,8 +28,16 @@ def throughput(axes: Axes, figures: Figures) -> None:
         axes.plot(distance, speed, "o", color=COLOURS[ran[name]["role"]])
     axes.set(xscale="log", yscale="log", ylabel=f"{figures['unit']}/s", title="Throughput and fidelity")
     axes.set_xlabel("1 − least cosine to sentence-transformers fp32")
-    axes.margins(x=0.5, y=0.1)
+    # Names stand right of their points, so the last one needs as much room as a name is wide.
+    axes.set_xlim(_FLOOR / 3, 300 * max(distance for distance, _ in points.values()))
+    axes.margins(y=0.1)
+    axes.yaxis.set_minor_formatter(_plain)
+    axes.yaxis.set_major_formatter(_plain)
     _label(axes, points, ran)
+
+
+def _plain(value: float, position: int) -> str:
+    return f"{value:g}"
 
 
 def _label(axes: Axes, points: dict[str, tuple[float, float]], ran: dict[str, Figures]) -> None:
@@ -42,10 +50,11 @@ def _label(axes: Axes, points: dict[str, tuple[float, float]], ran: dict[str, Fi
         column = round(x * 8)
         level = max(y, placed.get(column, -1.0) + _LINE)
         placed[column] = level
-        axes.annotate(
-            name, point, xytext=(x + 0.04, level), textcoords="axes fraction", va="center", fontsize=8,
+        drawn = axes.annotate(
+            name, point, xytext=(x + 0.03, level), textcoords="axes fraction", va="center", fontsize=8,
             color=COLOURS[ran[name]["role"]], arrowprops={"arrowstyle": "-", "color": "lightgrey", "linewidth": 0.6},
         )  # fmt: skip
+        drawn.set_in_layout(False)  # it was placed in the axes as they are, which the layout would change for it
 
 
 def latency(axes: Axes, figures: Figures) -> None:

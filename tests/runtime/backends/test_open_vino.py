@@ -118,24 +118,50 @@ def test_weights_that_are_too_large_for_copies_are_compiled_once(session, monkey
     assert set(opened.backend._compiled) == {(("sentence_embedding",), 2, False)}
 
 
-@pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
-def test_an_openvino_without_the_switch_compiles_as_it_comes(session, monkeypatch):
+def test_no_more_than_a_few_kernels_are_kept_for_shapes_seen(session, monkeypatch):
+    """OpenVINO's own limit is 5,000 a stream: gigabytes, after some hundreds of shapes."""
+    asked, compile_model = [], openvino.Core.compile_model
+
+    def watched(core: Any, model: Any, device: str, how: dict[str, Any]) -> Any:
+        asked.append(how["CPU_RUNTIME_CACHE_CAPACITY"])
+        return compile_model(core, model, device, how)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", watched)
+    session(threads=2).run(FEEDS, ["last_hidden_state"])
+    assert asked == [100, 100, 100]
+
+
+@pytest.mark.parametrize("name", ["CPU_RUNTIME_CACHE_CAPACITY", "SNIPPETS_MODE"])
+def test_an_openvino_without_those_properties_compiles_as_it_comes(name: str, session, monkeypatch):
+    precision = "bf16" if HAS_BF16 else "fp32"
     asked, compile_model = [], openvino.Core.compile_model
 
     def without(core: Any, model: Any, device: str, how: dict[str, Any]) -> Any:
-        asked.append("SNIPPETS_MODE" in how)
+        asked.append(sorted(set(how) & {"CPU_RUNTIME_CACHE_CAPACITY", "SNIPPETS_MODE"}))
         if asked[-1]:
-            raise RuntimeError("NotFound: Unsupported property SNIPPETS_MODE by CPU plugin.")
+            raise RuntimeError(f"NotFound: Unsupported property {name} by CPU plugin.")
         return compile_model(core, model, device, how)
 
+    if name == "SNIPPETS_MODE" and not HAS_BF16:
+        pytest.skip("this CPU has neither avx512_bf16 nor amx_bf16")
     monkeypatch.setattr(openvino.Core, "compile_model", without)
-    opened = session(threads=1, precision="bf16")
-    assert asked == [True, False]
-    opened.run(FEEDS, ["last_hidden_state"])
-    assert asked == [True, False, False]
-    monkeypatch.setattr(openvino.Core, "compile_model", lambda *args: (_ for _ in ()).throw(RuntimeError("no memory")))
+    opened = session(threads=1, precision=precision)
+    assert [bool(item) for item in asked] == [True, False]
+    assert opened.run(FEEDS, ["last_hidden_state"])["last_hidden_state"].shape == (2, 4, 32)
+    assert [bool(item) for item in asked] == [True, False, False]
+
+
+def test_what_else_openvino_refuses_is_not_tried_again(session, monkeypatch):
+    asked = []
+
+    def failing(*args: Any) -> Any:
+        asked.append(args)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(openvino.Core, "compile_model", failing)
     with pytest.raises(BundleError, match="no memory"):
-        session(threads=1, precision="bf16")
+        session(threads=1)
+    assert len(asked) == 1
 
 
 def test_a_pass_that_is_alone_answers_the_same(session):
