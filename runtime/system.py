@@ -85,3 +85,13 @@ def return_large_blocks() -> bool:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK) == 1
+
+
+def return_free_memory() -> bool:
+    """Make the C library give back the free pages of its heaps, for the whole process (malloc_trim(3)).
+
+    Returns:
+        Whether any went back; false where the C library is not glibc.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return trim is not None and trim(0) == 1

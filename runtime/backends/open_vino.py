@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError, ProviderError
+from ..system import return_free_memory
 from .backend import Array, Load
 from .open_vino_graph import round_between_norms, turn_keys_in_the_product
 
@@ -99,6 +100,7 @@ class OpenVinoBackend:
                 compiled = list(self._compiled.values())
             for one in compiled:
                 one.release()
+            return_free_memory()  # what a long text took came from the C library's heaps, which keep it
         return values
 
     def metadata(self) -> dict[str, str]:

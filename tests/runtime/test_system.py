@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -129,3 +130,26 @@ print(is_mapped(2 << 20))
         return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout.strip()
 
     assert (run(True), run(False)) == ("True", "False")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
+def test_free_pages_between_blocks_in_use_go_back():
+    """In a process of its own, whose heap holds nothing else."""
+    script = """
+import ctypes
+from pool_export.runtime.memory import resident
+from pool_export.runtime.system import return_free_memory
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+blocks = [libc.malloc(64 << 10) for _ in range(1600)]
+for block in blocks:
+    ctypes.memset(block, 1, 64 << 10)
+for block in blocks[:-1]:  # the last one keeps the heap from shrinking
+    libc.free(block)
+before = resident()
+assert return_free_memory()
+print((before - resident()) >> 20)
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert int(found) > 80  # of 100 MiB

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pool_export.runtime.backends import open_vino
 from pool_export.runtime.bundle import open_bundle
 from pool_export.runtime.config import RuntimeConfig
 from pool_export.runtime.errors import BundleError, ProviderError, RuntimeFailure
@@ -174,13 +175,15 @@ def test_a_pass_that_is_alone_answers_the_same(session):
 def test_memory_is_given_back_by_every_compiled_graph(session, monkeypatch):
     opened = session(threads=2)
     opened.run(FEEDS, ["last_hidden_state"], gives_back=False)
-    released = []
+    released: list[Any] = []
     for key, requests in opened.backend._compiled.items():
         monkeypatch.setattr(requests, "release", lambda key=key: released.append(key))
+    monkeypatch.setattr(open_vino, "return_free_memory", lambda: released.append("heap"))
     opened.run(FEEDS, ["sentence_embedding"], gives_back=False)
     assert released == []
     opened.run(FEEDS, ["sentence_embedding"], gives_back=True)
-    assert len(released) == 3
+    assert len(released) == 4
+    assert released[-1] == "heap"
 
 
 def test_more_callers_than_streams_wait_their_turn(session):
