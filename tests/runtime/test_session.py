@@ -137,7 +137,7 @@ def test_while_another_has_every_thread_it_runs_as_a_stream(session, monkeypatch
 def test_weights_are_kept_twice_only_where_they_are_small_and_it_helps(
     tiny_bundle, monkeypatch, threads: int, streams: int, limit: int, room: int | None, expected: bool
 ):
-    monkeypatch.setattr(module, "_WIDENED", limit)
+    monkeypatch.setattr(module, "_COPIED", limit)
     config = RuntimeConfig(device="cpu", threads=threads, streams=streams)
     opened = Session(open_bundle(tiny_bundle("bert")), config, room=room)
     assert (opened.backend._wide is not None) is expected
