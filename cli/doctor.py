@@ -141,9 +141,9 @@ def _cpu_flags() -> list[str]:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    click.echo(f"pool-export {facts['version']}, Python {facts['python']}, {facts['platform']}")
-    click.echo(f"{facts['cpus']} usable core(s), {', '.join(facts['cpu_flags']) or 'no known vector extensions'}")
-    click.echo(f"providers: {', '.join(facts['providers']) or 'none'}")
+    print_wrapped(f"pool-export {facts['version']}, Python {facts['python']}, {facts['platform']}")
+    print_wrapped(f"{facts['cpus']} usable core(s), {', '.join(facts['cpu_flags']) or 'no known vector extensions'}")
+    print_wrapped(f"providers: {', '.join(facts['providers']) or 'none'}")
     for state in facts["devices"]:
         print_wrapped(f"device {state.device}: {state.about if state.usable else f'no; {state.about}'}")
     for rule in facts["rules"]:

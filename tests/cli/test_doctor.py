@@ -101,3 +101,13 @@ def test_it_imports_no_torch() -> None:
     script = "import sys; from pool_export.cli.doctor import collect; collect(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
+
+
+def test_a_processor_with_every_extension_stays_within_a_screen(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pool_export.cli.output.terminal_width", lambda: 80)
+    flags = ["avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16"]
+    monkeypatch.setattr(doctor, "_cpu_flags", lambda: flags)
+    lines = call("doctor").out.split("\n")
+    start = next(index for index, line in enumerate(lines) if "usable core(s)" in line)
+    assert " ".join(lines[start : start + 2]).endswith(", ".join(flags))
+    assert all(len(line) <= 80 for line in lines[: start + 2])
