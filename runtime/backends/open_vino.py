@@ -26,8 +26,10 @@ _HINTS = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("bf16", "f32")}
 _UNFUSED = {"SNIPPETS_MODE": "DISABLE"}
 _LONGEST_UNFUSED = 256
 # Kernels are made for each shape of a batch, and OpenVINO keeps 5,000 in every stream: a process that had seen some
-# 600 shapes was at 2.8 GB, and grew. oneDNN keeps the costly ones for the whole process anyway.
-_BOUNDED: dict[str, Any] = {"CPU_RUNTIME_CACHE_CAPACITY": 100}
+# 600 shapes was at 2.8 GB, and grew. oneDNN keeps the costly ones for the whole process anyway, until others came. The
+# graph for what is alone keeps more: its shapes are smaller, come again (one text of some length), and are waited for.
+_KERNELS = "CPU_RUNTIME_CACHE_CAPACITY"
+_KEPT, _KEPT_ALONE = 100, 500
 
 
 def load_openvino() -> Any:
@@ -124,7 +126,8 @@ class OpenVinoBackend:
             return self._compiled[key]
 
     def _compile(self, model: Any, how: dict[str, Any], *, unfused: bool) -> Any:
-        undocumented = {**_BOUNDED, **(_UNFUSED if unfused else {})}
+        alone = self._widens and how["NUM_STREAMS"] == 1
+        undocumented = {_KERNELS: _KEPT_ALONE if alone else _KEPT, **(_UNFUSED if unfused else {})}
         if self._has_undocumented:
             try:
                 return self._core.compile_model(model, "CPU", {**how, **undocumented})

@@ -124,12 +124,15 @@ def test_no_more_than_a_few_kernels_are_kept_for_shapes_seen(session, monkeypatc
     asked, compile_model = [], openvino.Core.compile_model
 
     def watched(core: Any, model: Any, device: str, how: dict[str, Any]) -> Any:
-        asked.append(how["CPU_RUNTIME_CACHE_CAPACITY"])
+        asked.append((how["NUM_STREAMS"], how["CPU_RUNTIME_CACHE_CAPACITY"]))
         return compile_model(core, model, device, how)
 
     monkeypatch.setattr(openvino.Core, "compile_model", watched)
     session(threads=2).run(FEEDS, ["last_hidden_state"])
-    assert asked == [100, 100, 100]
+    assert sorted(asked[:2]) == [(1, 500), (2, 100)]
+    assert asked[2:] == [(2, 100)]
+    session(threads=1)
+    assert asked[3:] == [(1, 100)]
 
 
 @pytest.mark.parametrize("name", ["CPU_RUNTIME_CACHE_CAPACITY", "SNIPPETS_MODE"])
