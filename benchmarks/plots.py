@@ -41,14 +41,15 @@ def _plain(value: float, position: int) -> str:
 
 
 def _label(axes: Axes, points: dict[str, tuple[float, float]], ran: dict[str, Figures]) -> None:
-    """Names right of their points, upwards, each at least a line above the last of the same column."""
+    """Names right of their points, upwards, each at least a line above the last that it could run into."""
     axes.figure.canvas.draw()
     to_axes = axes.transData + axes.transAxes.inverted()
     placed: dict[int, float] = {}
     for name, point in sorted(points.items(), key=lambda item: item[1][1]):
         x, y = (float(value) for value in to_axes.transform(point))
         column = round(x * 8)
-        level = max(y, placed.get(column, -1.0) + _LINE)
+        near = [placed[other] for other in range(column - 1, column + 2) if other in placed]
+        level = max([y, *(below + _LINE for below in near)])
         placed[column] = level
         drawn = axes.annotate(
             name, point, xytext=(x + 0.03, level), textcoords="axes fraction", va="center", fontsize=8,
