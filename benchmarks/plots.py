@@ -31,13 +31,9 @@ def throughput(axes: Axes, figures: Figures) -> None:
     # Names stand right of their points, so the last one needs as much room as a name is wide.
     axes.set_xlim(_FLOOR / 3, 300 * max(distance for distance, _ in points.values()))
     axes.margins(y=0.1)
-    axes.yaxis.set_minor_formatter(_plain)
-    axes.yaxis.set_major_formatter(_plain)
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
     _label(axes, points, ran)
-
-
-def _plain(value: float, position: int) -> str:
-    return f"{value:g}"
 
 
 def _label(axes: Axes, points: dict[str, tuple[float, float]], ran: dict[str, Figures]) -> None:

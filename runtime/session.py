@@ -22,7 +22,7 @@ Array = np.ndarray
 # Each holds the intermediate results of a batch.
 _MOST_STREAMS = 4
 _ON_CPU = frozenset({"cpu", "openvino"})
-# Bytes of weights that may be in memory more than once, so that a text that is alone has every thread.
+# Bytes of weights that may be in memory more than once: for a text that is alone, or longer than most.
 _COPIED = 512 * 2**20
 
 INPUT_NAMES = frozenset({"input_ids", "attention_mask", "token_type_ids", "pooling_mask", "pixel_values"})

@@ -78,9 +78,10 @@ class OpenVinoBackend:
             turn_keys_in_the_product(self._model)
         if load.place.compute == "bf16":
             round_between_norms(self._model)
-        self._unfuses = self._hint == "bf16" and load.copies
         self.input_names = tuple(item.any_name for item in self._model.inputs)
         self.output_names = tuple(item.any_name for item in self._model.outputs)
+        # An image tower attends to hundreds of patches, and the second axis of its input is no length.
+        self._unfuses = self._hint == "bf16" and load.copies and "input_ids" in self.input_names
         self._has_undocumented = True
         self._widens = load.widens
         self._compiled: dict[tuple[tuple[str, ...], int, bool], _Requests] = {}

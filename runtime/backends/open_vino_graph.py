@@ -62,9 +62,9 @@ def round_between_norms(model: Any) -> bool:
     sums = [norm.input_value(0) for norm in norms]
     if not norms or any(_kind(total) != "Add" or len(total.get_target_inputs()) != 1 for total in sums):
         return False
-    last = sums[-1].get_node()
-    if norms[-1].get_friendly_name() in _upstream_of_products(model):
+    if _leads_to_product(norms[-1]):
         return False
+    last = sums[-1].get_node()
     skips = [port for port in (0, 1) if not _is_linear(last.input_value(port))]
     if len(skips) != 1 or not (width := last.input_value(skips[0]).get_partial_shape()[-1]).is_static:
         return False
@@ -80,15 +80,17 @@ def _is_linear(value: Any) -> bool:
     return any(_kind(one) == "MatMul" for one in products)
 
 
-def _upstream_of_products(model: Any) -> set[str]:
-    """Names of the nodes whose values a matrix product reads, sooner or later."""
-    found: set[str] = set()
-    for node in reversed(model.get_ordered_ops()):
-        for output in node.outputs():
-            readers = [reader.get_node() for reader in output.get_target_inputs()]
-            if any(one.get_type_name() == "MatMul" or one.get_friendly_name() in found for one in readers):
-                found.add(node.get_friendly_name())
-    return found
+def _leads_to_product(node: Any) -> bool:
+    """Whether a matrix product reads the value of a node, sooner or later."""
+    waiting, seen = [node], set()
+    while waiting:
+        for reader in [item.get_node() for output in waiting.pop().outputs() for item in output.get_target_inputs()]:
+            if reader.get_type_name() == "MatMul":
+                return True
+            if (name := reader.get_friendly_name()) not in seen:
+                seen.add(name)
+                waiting.append(reader)
+    return False
 
 
 def _kind(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A pretended onnxruntime, for what no test machine has: GPUs, and providers that fail."""
+"""A pretended onnxruntime, for what no test machine has: GPUs, and providers that fail; two texts, and who has bf16."""
 
 from __future__ import annotations
 
@@ -7,9 +7,27 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 CPU = "CPUExecutionProvider"
+FEEDS = {
+    "input_ids": np.array([[2, 7, 8, 3], [2, 9, 3, 0]]),
+    "attention_mask": np.array([[1, 1, 1, 1], [1, 1, 1, 0]]),
+    "token_type_ids": np.zeros((2, 4), np.int64),
+}
+
+
+def _has_bf16() -> bool:
+    try:
+        import openvino
+    except ImportError:
+        return False
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+HAS_BF16 = _has_bf16()
+needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
 
 
 @pytest.fixture

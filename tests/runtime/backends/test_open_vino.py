@@ -14,14 +14,9 @@ from pool_export.runtime.config import RuntimeConfig
 from pool_export.runtime.errors import BundleError, ProviderError, RuntimeFailure
 from pool_export.runtime.session import Session
 
-openvino = pytest.importorskip("openvino", reason="the openvino extra is not installed")
+from .conftest import FEEDS, HAS_BF16, needs_bf16
 
-HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-FEEDS = {
-    "input_ids": np.array([[2, 7, 8, 3], [2, 9, 3, 0]]),
-    "attention_mask": np.array([[1, 1, 1, 1], [1, 1, 1, 0]]),
-    "token_type_ids": np.zeros((2, 4), np.int64),
-}
+openvino = pytest.importorskip("openvino", reason="the openvino extra is not installed")
 
 
 @pytest.fixture
@@ -55,7 +50,7 @@ def test_it_answers_what_onnxruntime_answers(session, family: str):
         np.testing.assert_allclose(found[name][real], want[name][real], atol=2e-5)
 
 
-@pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
+@needs_bf16
 def test_bf16_rounds_and_keeps_the_direction(session):
     rough = session(precision="bf16")
     assert (rough.precision, rough.place.graph) == ("bf16", "fp32")
@@ -102,7 +97,7 @@ def long_feeds(length: int) -> dict[str, np.ndarray]:
     return {"input_ids": rows, "attention_mask": np.ones_like(rows), "token_type_ids": np.zeros_like(rows)}
 
 
-@pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
+@needs_bf16
 def test_in_bf16_short_texts_and_long_ones_are_compiled_for_differently(session):
     opened = session("modernbert", threads=1, precision="bf16")
     assert set(opened.backend._compiled) == {(("sentence_embedding",), 1, True)}
@@ -111,12 +106,22 @@ def test_in_bf16_short_texts_and_long_ones_are_compiled_for_differently(session)
     assert set(opened.backend._compiled) == {(("sentence_embedding",), 1, True), (("sentence_embedding",), 1, False)}
 
 
-@pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
+@needs_bf16
 def test_weights_that_are_too_large_for_copies_are_compiled_once(session, monkeypatch):
     monkeypatch.setattr("pool_export.runtime.session._COPIED", 1000)
     opened = session(threads=2, precision="bf16")
     opened.run(FEEDS, ["sentence_embedding"], alone=True)
     assert set(opened.backend._compiled) == {(("sentence_embedding",), 2, False)}
+
+
+@needs_bf16
+def test_an_image_is_no_short_text(vision_bundle: Callable[[str], Path]):
+    """Its second axis holds colours; a tower attends to hundreds of patches."""
+    bundle = open_bundle(vision_bundle("clip"))
+    opened = Session(
+        bundle, RuntimeConfig(device="openvino", precision="bf16", threads=1), bundle.manifest.image.graphs
+    )
+    assert [unfused for _, _, unfused in opened.backend._compiled] == [False]
 
 
 def test_no_more_than_a_few_kernels_are_kept_for_shapes_seen(session, monkeypatch):
@@ -135,7 +140,7 @@ def test_no_more_than_a_few_kernels_are_kept_for_shapes_seen(session, monkeypatc
     assert asked[3:] == [(1, 100)]
 
 
-@pytest.mark.parametrize("name", ["CPU_RUNTIME_CACHE_CAPACITY", "SNIPPETS_MODE"])
+@pytest.mark.parametrize("name", ["CPU_RUNTIME_CACHE_CAPACITY", pytest.param("SNIPPETS_MODE", marks=needs_bf16)])
 def test_an_openvino_without_those_properties_compiles_as_it_comes(name: str, session, monkeypatch):
     precision = "bf16" if HAS_BF16 else "fp32"
     asked, compile_model = [], openvino.Core.compile_model
@@ -146,8 +151,6 @@ def test_an_openvino_without_those_properties_compiles_as_it_comes(name: str, se
             raise RuntimeError(f"NotFound: Unsupported property {name} by CPU plugin.")
         return compile_model(core, model, device, how)
 
-    if name == "SNIPPETS_MODE" and not HAS_BF16:
-        pytest.skip("this CPU has neither avx512_bf16 nor amx_bf16")
     monkeypatch.setattr(openvino.Core, "compile_model", without)
     opened = session(threads=1, precision=precision)
     assert [bool(item) for item in asked] == [True, False]

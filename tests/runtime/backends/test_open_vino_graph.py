@@ -10,15 +10,10 @@ import pytest
 from pool_export.runtime.backends.open_vino import _read
 from pool_export.runtime.backends.open_vino_graph import round_between_norms, turn_keys_in_the_product
 
+from .conftest import FEEDS, needs_bf16
+
 openvino = pytest.importorskip("openvino", reason="the openvino extra is not installed")
 from openvino import opset13  # noqa: E402  (after the skip)
-
-HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-FEEDS = {
-    "input_ids": np.array([[2, 7, 8, 3], [2, 9, 3, 0]]),
-    "attention_mask": np.array([[1, 1, 1, 1], [1, 1, 1, 0]]),
-    "token_type_ids": np.zeros((2, 4), np.int64),
-}
 
 
 @pytest.fixture
@@ -90,7 +85,7 @@ def norms(model: Any) -> list[str]:
     return [item["runtimePrecision"].astype(str) for item in nodes if item["layerType"].astype(str) == "MVN"]
 
 
-@pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
+@needs_bf16
 def test_norms_between_layers_are_bfloat16_and_the_last_one_is_not(graph: Any):
     """What the rewrite is for: OpenVINO alone runs every norm in float32."""
     model = graph("bert", layers=2)
@@ -99,7 +94,7 @@ def test_norms_between_layers_are_bfloat16_and_the_last_one_is_not(graph: Any):
     assert norms(model) == ["bf16"] * 4 + ["f32"]
 
 
-@pytest.mark.skipif(not HAS_BF16, reason="this CPU has neither avx512_bf16 nor amx_bf16")
+@needs_bf16
 def test_a_graph_whose_residual_leads_to_a_classifier_needs_no_change(graph: Any):
     model = graph("bert", "sequence_3", layers=2)
     assert norms(model) == ["bf16"] * 5
