@@ -41,7 +41,8 @@ class RuntimeConfig:
         0,
         parse=int,
         metavar="N",
-        help="Padded tokens in one forward pass; 0 takes 512 for each of its threads on a CPU, and 8192 on a GPU.",
+        help="Padded tokens in one forward pass; 0 takes 512 (bf16: 1024) for each of its threads on a CPU, and "
+        "8192 on a GPU.",
     )
     max_batch_size: int = option(64, parse=int, metavar="N", help="Texts in one forward pass.")
     memory_limit: int = option(
