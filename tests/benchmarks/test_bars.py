@@ -68,6 +68,20 @@ def test_a_bar_of_int8_can_be_missed(result: dict[str, Any], change: dict[str, A
     assert by_name(result)[bar].holds is False
 
 
+def test_the_bars_of_int8_are_about_one_that_is_independent_of_its_batch(result: dict[str, Any]) -> None:
+    contenders = result["workloads"]["natural"]["contenders"]
+    faster = contenders["pool-export int8 openvino"] = {
+        **contenders["pool-export int8"],
+        "seconds": [0.1, 0.2],
+        "batch_difference": 3e-3,
+    }
+    bar = by_name(result)["int8 / best mode of cosine >= 0.999"]
+    assert bar.found.startswith("1.50 (pool-export int8 /")
+    faster["batch_difference"] = 1e-7
+    bar = by_name(result)["int8 / best mode of cosine >= 0.999"]
+    assert bar.found.startswith("3.00 (pool-export int8 openvino /")
+
+
 def test_a_slow_start_and_a_slow_call_miss_their_bars(result: dict[str, Any]) -> None:
     ours = result["workloads"]["natural"]["contenders"]["pool-export fp32"]
     ours["startup_s"], ours["calls_ms"]["1"] = [0.7, 0.7, 0.1], [[11.0], [11.0]]

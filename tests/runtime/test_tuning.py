@@ -109,6 +109,14 @@ def test_every_way_to_run_the_bundle_is_a_candidate(tiny_bundle: Callable[..., P
     assert [(item.device, item.precision) for item in combinations(bundle)] == [*on_cpu, ("cuda", "fp32")]
 
 
+def test_int8_is_tuned_where_a_text_does_not_depend_on_its_batch(tiny_bundle: Callable[..., Path], monkeypatch):
+    bundle = open_bundle(tiny_bundle("bert"))
+    monkeypatch.setattr(tuning, "available", lambda device, required: False)
+    monkeypatch.setitem(bundle.manifest.graphs, "int8", bundle.manifest.graphs["fp32"])
+    in_int8 = [item.device for item in combinations(bundle) if item.precision == "int8"]
+    assert in_int8 == ["cpu"]
+
+
 def test_batches_are_as_large_for_each_thread(monkeypatch: pytest.MonkeyPatch):
     found = [(item.streams, item.max_batch_tokens) for item in variants(RuntimeConfig(device="cpu", threads=2))]
     assert found == [(1, 2 * budget) for budget in BUDGETS] + [(2, budget) for budget in BUDGETS]
