@@ -144,9 +144,9 @@ load: $(STAMP) $(BUNDLES)/minilm/pool_export.json ## 64 clients for a minute aga
 bench: $(STAMP) ## contenders side by side: speed, fidelity, latency, memory, start-up; more than an hour (ARGS=--quick: two minutes)
 	mkdir -p build/bench
 	$(RUN) -m pool_export.benchmarks.bench --json build/bench/results.json $(ARGS)
-	$(RUN) -m pool_export.benchmarks.bench_report build/bench/results.json \
+	$(if $(filter --list --help,$(ARGS)),,$(RUN) -m pool_export.benchmarks.bench_report build/bench/results.json \
 	  --plots $(if $(ARGS),build/bench,docs/benchmarks) \
-	  $(if $(ARGS),,--keep docs/benchmarks/results.json --page docs/benchmarks.md)
+	  $(if $(ARGS),,--keep docs/benchmarks/results.json --page docs/benchmarks.md))
 
 # Contenders have environments of their own; what is not there is reported as not installed.
 BENCH_ENV := build/bench-env
