@@ -181,7 +181,7 @@ class Engine:
         """
         if batch[0].image is not None:
             return self.images.forward([item.image for item in batch], outputs, alone=alone)
-        feeds = self._feeds(batch)
+        feeds = self._feeds(batch, self.session.length_step if alone and len(batch) == 1 else 1)
         count, length = feeds["input_ids"].shape
         # What an ordinary batch takes is kept for the next one. What a long text took goes back after the next
         # shorter batch: to ask for it anew would take a sixth of the time of the next long one.
@@ -223,8 +223,10 @@ class Engine:
         placed = dict(zip([*texts, *images], answers, strict=True))
         return [placed[index] for index in range(len(inputs))]
 
-    def _feeds(self, batch: Sequence[Encoded]) -> dict[str, Array]:
-        shape = (len(batch), max(map(len, batch)))
+    def _feeds(self, batch: Sequence[Encoded], step: int = 1) -> dict[str, Array]:
+        """Arrays of a batch, padded to its longest text, or to the next multiple of ``step`` if the model takes it."""
+        longest = max(map(len, batch))
+        shape = (len(batch), min(-(-longest // step) * step, max(longest, self.tokenizer.max_length)))
         ids = np.full(shape, self.tokenizer.policy.pad_token_id, dtype=np.int64)
         mask = np.zeros(shape, dtype=np.int64)
         types = np.zeros(shape, dtype=np.int64)

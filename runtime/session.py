@@ -118,6 +118,11 @@ class Session:
         return self.device in _ON_CPU
 
     @property
+    def length_step(self) -> int:
+        """A lone text is best padded to a multiple of so many tokens."""
+        return self.backend.length_step
+
+    @property
     def batch_tokens(self) -> int:
         """Padded tokens of a batch, where the options leave it open."""
         return default_tokens(on_cpu=self.on_cpu, threads=-(-self.threads // self.streams), precision=self.precision)

@@ -63,12 +63,14 @@ class Backend(Protocol):
         streams: forward passes that are worth running at once.
         input_names: what the graph declares, in its order.
         output_names: as ``input_names``.
+        length_step: a lone text is best padded to a multiple of so many tokens.
     """
 
     version: str
     streams: int
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    length_step: int
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str], *, gives_back: bool, alone: bool) -> list[Array]:
         """Run one batch and return the outputs in the order asked for.

@@ -13,6 +13,8 @@ from .providers import load_onnxruntime, open_session
 class OnnxRuntimeBackend:
     """An ``InferenceSession`` of which every stream is a thread of its caller's, and one for a pass that is alone."""
 
+    length_step = 1
+
     def __init__(self, load: Load) -> None:
         """Open the graph on the device of ``load.place``.
 

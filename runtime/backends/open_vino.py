@@ -30,6 +30,9 @@ _LONGEST_UNFUSED = 256
 # graph for what is alone keeps more: its shapes are smaller, come again (one text of some length), and are waited for.
 _KERNELS = "CPU_RUNTIME_CACHE_CAPACITY"
 _KEPT, _KEPT_ALONE = 100, 500
+# A lone text is padded to a multiple of this, so that it sooner finds the kernels of its shape, which are waited for.
+# A tile of AMX has 16 rows, so products of fewer take as long.
+_LENGTH_STEP = 16
 
 
 def load_openvino() -> Any:
@@ -47,6 +50,8 @@ def load_openvino() -> Any:
 
 class OpenVinoBackend:
     """A graph on the CPU in OpenVINO, compiled anew for each set of outputs that is asked for."""
+
+    length_step = _LENGTH_STEP
 
     def __init__(self, load: Load) -> None:
         """Read and compile the graph.

@@ -32,6 +32,8 @@ logger = logging.getLogger("pool_export.runtime")
 class TensorRtBackend:
     """An engine with as many lanes as there are streams; whoever finds none waits."""
 
+    length_step = 1
+
     def __init__(self, load: Load) -> None:
         """Find the engine that may run here, load it, and run each of its profiles once.
 

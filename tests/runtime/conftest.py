@@ -98,6 +98,7 @@ class FakeSession:
         self.info = info = bundle.manifest.graphs[self.precision]
         self.device, self.on_cpu, self.threads, self.streams = "cpu", True, 1, 1
         self.batch_tokens = 8192
+        self.length_step = 1
         self.input_names = tuple(item.name for item in info.inputs)
         self.output_names = tuple(item.name for item in info.outputs)
         self.calls: list[tuple[tuple[int, ...], tuple[str, ...]]] = []

@@ -62,6 +62,30 @@ def test_padding_is_the_policys_token_and_masked(engine, monkeypatch):
     assert {value.dtype for value in seen.values()} == {np.dtype(np.int64)}
 
 
+@pytest.mark.parametrize(("length", "padded"), [(3, 4), (4, 4), (5, 8), (10, 10)])
+def test_a_lone_text_is_padded_to_a_length_that_comes_again(engine, states, length: int, padded: int):
+    """As far as the model takes it: ten tokens."""
+    stepping = engine(policy={"max_length": 10})
+    stepping.session.length_step = 4
+    (item,) = inputs_of((length,))
+    outputs = ["unnormalized_embedding", "last_hidden_state"]
+    (row,) = stepping.run([item], outputs)
+    assert stepping.session.calls == [((1, padded), tuple(outputs))]
+    np.testing.assert_allclose(row["last_hidden_state"], states(item.ids), rtol=1e-6)
+    np.testing.assert_allclose(row["unnormalized_embedding"], states(item.ids).mean(axis=0), rtol=1e-5)
+
+
+def test_texts_in_company_are_not_padded_to_a_step(engine):
+    stepping = engine()
+    stepping.session.length_step = 4
+    stepping.run(inputs_of((3, 3)), ["sentence_embedding"])
+    small = engine(options={"max_batch_size": 1})
+    small.session.length_step = 4
+    small.run(inputs_of((3, 2)), ["sentence_embedding"])
+    shapes = [shape for shape, _ in [*stepping.session.calls, *small.session.calls]]
+    assert shapes == [(2, 3), (1, 3), (1, 2)]
+
+
 def test_only_the_outputs_asked_for_are_computed(engine):
     asked = engine()
     asked.run(inputs_of((3,)), ["sentence_embedding"])

@@ -12,6 +12,7 @@ from pool_export.runtime.backends import open_vino
 from pool_export.runtime.bundle import open_bundle
 from pool_export.runtime.config import RuntimeConfig
 from pool_export.runtime.errors import BundleError, ProviderError, RuntimeFailure
+from pool_export.runtime.llm import LLM
 from pool_export.runtime.session import Session
 
 from .conftest import FEEDS, HAS_BF16, needs_bf16
@@ -176,6 +177,19 @@ def test_a_pass_that_is_alone_answers_the_same(session):
     want = opened.run(FEEDS, ["sentence_embedding"])["sentence_embedding"]
     found = opened.run(FEEDS, ["sentence_embedding"], alone=True)["sentence_embedding"]
     np.testing.assert_allclose(found, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "qwen3"])
+def test_a_lone_text_padded_further_answers_what_onnxruntime_answers(tiny_bundle: Callable[..., Path], family: str):
+    """Its kernels are those of 16 tokens: of other lengths up to there too."""
+    ours, theirs = (LLM(tiny_bundle(family), device=device) for device in ("openvino", "cpu"))
+    assert (ours.engine.session.length_step, theirs.engine.session.length_step) == (16, 1)
+    for length in (2, 5, 15):
+        ids = {"prompt_token_ids": [5, *range(6, 5 + length)]}
+        for task in ("embed", "encode"):
+            found, want = (llm.encode(ids, pooling_task=task)[0].outputs.data for llm in (ours, theirs))
+            assert found.shape == want.shape
+            np.testing.assert_allclose(found, want, atol=2e-5)
 
 
 def test_memory_is_given_back_by_every_compiled_graph(session, monkeypatch):
