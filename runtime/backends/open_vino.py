@@ -30,8 +30,8 @@ _LONGEST_UNFUSED = 256
 # graph for what is alone keeps more: its shapes are smaller, come again (one text of some length), and are waited for.
 _KERNELS = "CPU_RUNTIME_CACHE_CAPACITY"
 _KEPT, _KEPT_ALONE = 100, 500
-# A lone text is padded to a multiple of this, so that it sooner finds the kernels of its shape, which are waited for.
-# A tile of AMX has 16 rows, so products of fewer take as long.
+# In bfloat16 a lone text is padded to a multiple of this, so that it sooner finds the kernels of its shape, which are
+# waited for. A tile of AMX has 16 rows, so products of fewer take as long; in float32 every row costs.
 _LENGTH_STEP = 16
 
 
@@ -50,8 +50,6 @@ def load_openvino() -> Any:
 
 class OpenVinoBackend:
     """A graph on the CPU in OpenVINO, compiled anew for each set of outputs that is asked for."""
-
-    length_step = _LENGTH_STEP
 
     def __init__(self, load: Load) -> None:
         """Read and compile the graph.
@@ -73,6 +71,7 @@ class OpenVinoBackend:
         has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         hints = _HINTS[load.place.compute]
         self._hint = hints[0] if has_bf16 else hints[-1]
+        self.length_step = _LENGTH_STEP if self._hint == "bf16" else 1
         self._options = {
             "INFERENCE_PRECISION_HINT": self._hint,
             "INFERENCE_NUM_THREADS": load.threads,
